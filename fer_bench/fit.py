@@ -1,0 +1,415 @@
+"""The only training loop: CPU and CUDA, deterministic for a seed on the CPU, resumable at any instant.
+
+Everything random is drawn from (seed, fold, epoch, step), never from a stream that a restart would lose:
+weights, shuffling, augmentation, mixup and dropout alike.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from fer_bench import registry
+from fer_bench.data.dataset import IntArray, UInt8Array
+from fer_bench.errors import FerBenchError
+from fer_bench.losses import classification_loss, l2_penalty
+from fer_bench.predict import Predictor, to_input
+from fer_bench.specs import ModelSpec, Recipe, Schedule
+from fer_bench.transforms import Augmenter, Normaliser
+
+# A checkpoint costs a write of the network and the optimiser: often enough to lose little, not after each short epoch.
+CHECKPOINT_SECONDS = 30.0
+
+
+class DivergedError(FerBenchError):
+    """The loss is not a number any more: the run has failed."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how a run computes; recorded, never a hyperparameter.
+
+    Attributes:
+        device: "cpu" or "cuda[:i]".
+        threads: torch's threads on the CPU; results are equal bit for bit at the same number.
+        workers: processes that augment; results do not depend on them.
+        bf16: autocast to bfloat16 while training, where the hardware has it.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    workers: int = 0
+    bf16: bool = False
+
+    @classmethod
+    def detect(cls, device: str | None = None, threads: int = 1) -> Compute:
+        """The best use of what is there."""
+        name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:
+            raise FerBenchError(f"device {name!r} can't be used here: {str(error).splitlines()[0]}") from error
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if name.startswith("cuda"):
+            return cls(name, threads, min(8, max(cores - 1, 0)), torch.cuda.is_bf16_supported())
+        bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return cls(name, threads, 1 if cores > 1 else 0, bf16)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """One fold's images at the model's input size (N, S, S[, 3]) uint8 and labels (N,); `select_*` may be empty."""
+
+    train_images: UInt8Array
+    train_targets: IntArray
+    select_images: UInt8Array
+    select_targets: IntArray
+    classes: tuple[str, ...]
+
+
+@dataclass
+class Fitted:
+    """A trained predictor, its history a row an epoch, and the epoch that it was taken from (from 1)."""
+
+    predictor: Predictor
+    history: list[dict[str, float]]
+    epoch: int
+    seconds: float
+    threads: list[int]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a progress display is told after each step."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    accuracy: float
+    images_per_s: float
+    seconds_left: float
+
+
+ProgressCallback = Callable[[Progress], None]
+
+
+def derived_seed(*parts: int) -> int:
+    """A 32-bit seed from a tuple of integers, the same everywhere."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def learning_rate(schedule: Schedule, base: float, step: int, steps: int, epoch: int) -> float:
+    """The learning rate at a step (from 0) of an epoch (from 0)."""
+    if schedule.name == "step":
+        return base * schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones)
+    if schedule.name == "one_cycle":
+        rise = max(1, round(schedule.warmup * steps))
+        if step < rise:
+            return base * (step + 1) / rise
+        return base * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+    return base
+
+
+def initialise(network: nn.Module, kind: str) -> None:
+    """Draw the weights as the recipe says; torch's own initialisation is left as it is.
+
+    A spatial transformer starts as the identity all the same.
+    """
+    if kind == "torch":
+        return
+    for layer in network.modules():
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
+        if kind == "keras":
+            nn.init.xavier_uniform_(layer.weight)
+        else:
+            fan_in = layer.weight[0].numel()
+            nn.init.normal_(layer.weight, std=math.sqrt((2 if kind == "he" else 1) / fan_in))
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    for layer in network.modules():
+        if hasattr(layer, "start_as_identity"):
+            layer.start_as_identity()
+
+
+class _Batches(Dataset[tuple[UInt8Array, IntArray]]):
+    """Augmented batches by (seed, indices): a batch does not depend on the process that makes it."""
+
+    def __init__(self, data: TrainingData, augmenter: Augmenter) -> None:
+        self._data, self._augmenter = data, augmenter
+
+    def __getitem__(self, item: tuple[int, IntArray]) -> tuple[UInt8Array, IntArray]:
+        seed, indices = item
+        images = self._augmenter(self._data.train_images[indices], seed)
+        return images, self._data.train_targets[indices]
+
+
+class _Plan(Sampler[tuple[int, IntArray]]):
+    """The batches of all epochs from `start` on, one stream, so that workers never drain between epochs."""
+
+    def __init__(self, n: int, batch_size: int, epochs: int, steps: int, seed: int, fold: int, start: int) -> None:
+        self._args = (n, batch_size, epochs, steps, seed, fold, start)
+
+    def __iter__(self) -> Iterator[tuple[int, IntArray]]:
+        n, batch_size, epochs, steps, seed, fold, start = self._args
+        per_epoch = steps_per_epoch(n, batch_size)
+        for epoch in range(start, epochs):
+            order = np.random.default_rng([seed, fold, epoch]).permutation(n)
+            for step in range(min(per_epoch, steps - epoch * per_epoch)):
+                yield (
+                    derived_seed(seed, fold, epoch, step),
+                    order[step * batch_size : (step + 1) * batch_size],
+                )
+
+
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Batches an epoch; the rest counts as one unless it is a single image, which batch norm can't take."""
+    return max(1, n // batch_size + (n % batch_size > 1))
+
+
+def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    options = recipe.optimizer
+    trained = [p for p in network.parameters() if p.requires_grad]
+    # Decay pulls kernels to zero; on biases and batch norms' scales it only shifts the activations.
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": options.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if options.name == "sgd":
+        return torch.optim.SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov)
+    kind = torch.optim.AdamW if options.name == "adamw" else torch.optim.Adam
+    return kind(groups, lr=options.lr, betas=options.betas)
+
+
+def _evaluate(predictor: Predictor, images: UInt8Array, targets: IntArray) -> tuple[float, float]:
+    """Cross-entropy and accuracy of the plain view."""
+    probabilities = predictor.predict(images)
+    correct = probabilities[np.arange(len(targets)), targets]
+    loss = float(-np.log(np.maximum(correct, np.finfo(np.float32).tiny)).mean())
+    return loss, float((probabilities.argmax(axis=1) == targets).mean())
+
+
+@dataclass
+class _State:
+    """All that a checkpoint holds; what is not here is derived from the seed."""
+
+    epoch: int = 0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    best: dict[str, Tensor] | None = None
+    threads: list[int] = field(default_factory=list)
+
+
+def _cpu_state(network: nn.Module) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+
+
+def fit(
+    spec: ModelSpec,
+    recipe: Recipe,
+    data: TrainingData,
+    *,
+    seed: int,
+    fold: int = 0,
+    compute: Compute,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    progress: ProgressCallback | None = None,
+    initial: dict[str, Tensor] | None = None,
+) -> Fitted:
+    """Train a model by a recipe on one fold.
+
+    Args:
+        checkpoint: where to save and look for the state; a run that was killed goes on from it and ends
+            with the same weights. The file is the caller's to remove.
+        initial: weights to start from (transfer), by name; missing ones keep their random start.
+
+    Raises:
+        DivergedError: the training loss became NaN or infinite.
+        FerBenchError: a recipe that selects on `select` got a fold without one.
+    """
+    if recipe.select == "best_epoch" and not len(data.select_targets):
+        raise FerBenchError(f"{spec.name}.{recipe.name} selects on `select`, and this fold has none")
+    torch.set_num_threads(compute.threads)
+    torch.use_deterministic_algorithms(compute.device == "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
+    device = torch.device(compute.device)
+
+    torch.manual_seed(derived_seed(seed, fold))
+    network = registry.build(spec, len(data.classes), **recipe.model_options)
+    initialise(network, recipe.init)
+    if initial is not None:
+        network.load_state_dict(initial, strict=False)
+    if recipe.frozen:
+        *body, _head = [module for module in network.modules() if list(module.parameters(recurse=False))]
+        for module in body:
+            module.requires_grad_(False)
+    network.to(device, memory_format=torch.channels_last)
+    optimizer = _optimizer(recipe, network)
+    average = None
+    if recipe.ema:
+        from timm.utils.model_ema import ModelEmaV3
+
+        average = ModelEmaV3(network, decay=recipe.ema, use_warmup=True)
+    predictor = Predictor(
+        network=average.module if average is not None else network,
+        classes=data.classes,
+        size=spec.size,
+        channels=spec.channels,
+        crop=recipe.crop,
+        normaliser=Normaliser.fitted(recipe.normalisation, data.train_images),
+    )
+
+    n = len(data.train_targets)
+    per_epoch = steps_per_epoch(n, recipe.batch_size)
+    steps = recipe.steps if recipe.steps is not None else cast(int, recipe.epochs) * per_epoch
+    epochs = math.ceil(steps / per_epoch)
+
+    state = _State()
+    if checkpoint is not None and checkpoint.exists():
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        state = _State(**saved["state"])
+        network.load_state_dict(saved["network"])
+        optimizer.load_state_dict(saved["optimizer"])
+        if average is not None:
+            average.module.load_state_dict(saved["average"])
+    if compute.threads not in state.threads:
+        state.threads.append(compute.threads)
+
+    loader = DataLoader(
+        _Batches(data, Augmenter(recipe.augmentation)),
+        batch_size=None,
+        sampler=_Plan(n, recipe.batch_size, epochs, steps, seed, fold, state.epoch),
+        num_workers=compute.workers if recipe.augmentation != "none" else 0,
+        collate_fn=_as_is,
+        pin_memory=False,
+    )
+    batches = iter(loader) if not _finished(state, recipe, epochs) else iter(())
+    last_saved = time.monotonic()
+    while not _finished(state, recipe, epochs):
+        started = time.monotonic()
+        epoch = state.epoch
+        torch.manual_seed(derived_seed(seed, fold, epoch))  # dropout
+        network.train()
+        epoch_steps = min(per_epoch, steps - epoch * per_epoch)
+        total_loss = torch.zeros((), device=device)
+        total_correct = torch.zeros((), device=device)
+        seen = 0
+        rate = 0.0
+        for step in range(epoch_steps):
+            images, labels = next(batches)
+            rate = learning_rate(recipe.schedule, recipe.optimizer.lr, epoch * per_epoch + step, steps, epoch)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            inputs = to_input(images, predictor.normaliser, device)
+            targets = torch.from_numpy(labels).to(device)
+            mixed_with, share = None, 1.0
+            if recipe.mixup:
+                rng = np.random.default_rng([seed, fold, epoch, step])
+                share = float(rng.beta(recipe.mixup, recipe.mixup))
+                mixed_with = torch.from_numpy(rng.permutation(len(labels))).to(device)
+                inputs = share * inputs + (1 - share) * inputs[mixed_with]
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=compute.bf16):
+                logits = network(inputs)
+            loss = share * classification_loss(recipe.loss, logits, targets)
+            if mixed_with is not None:
+                loss = loss + (1 - share) * classification_loss(recipe.loss, logits, targets[mixed_with])
+            total_loss += loss.detach() * len(labels)
+            total_correct += (logits.detach().argmax(dim=1) == targets).sum()
+            seen += len(labels)
+            (loss + l2_penalty(recipe.loss, network)).backward()
+            if recipe.clip_grad_norm is not None:
+                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if average is not None:
+                average.update(network, step=epoch * per_epoch + step)
+            # Reading the loss waits for the device; on a GPU only now and then.
+            if step % (1 if device.type == "cpu" else 20) == 0 or step == epoch_steps - 1:
+                mean_loss = float(total_loss) / seen
+                if not math.isfinite(mean_loss):
+                    raise DivergedError(
+                        f"{spec.name}.{recipe.name} diverged: the loss is {mean_loss} in epoch {epoch + 1}, step {step + 1}"
+                    )
+                if progress is not None:
+                    elapsed = max(time.monotonic() - started, 1e-9)
+                    left = (steps - epoch * per_epoch - step - 1) * elapsed / (step + 1)
+                    progress(
+                        Progress(
+                            epoch + 1, epochs, step + 1, epoch_steps, mean_loss,
+                            float(total_correct) / seen, seen / elapsed, left,
+                        )
+                    )  # fmt: skip
+        trained = time.monotonic() - started
+        network.eval()
+        row = {
+            "epoch": epoch + 1,
+            "lr": rate,
+            "train_loss": float(total_loss) / seen,
+            "train_accuracy": float(total_correct) / seen,
+            "images_per_s": seen / trained,
+        }
+        if len(data.select_targets):
+            row["select_loss"], row["select_accuracy"] = _evaluate(
+                predictor, data.select_images, data.select_targets
+            )
+        if recipe.select == "best_epoch" and (
+            state.best is None or row["select_accuracy"] > state.history[state.best_epoch - 1]["select_accuracy"]
+        ):
+            state.best_epoch, state.best = epoch + 1, _cpu_state(predictor.network)
+        row["seconds"] = time.monotonic() - started
+        state.seconds += row["seconds"]
+        state.history.append(row)
+        state.epoch = epoch + 1
+        over = _finished(state, recipe, epochs)
+        if checkpoint is not None and (over or time.monotonic() - last_saved >= checkpoint_seconds):
+            _save_checkpoint(checkpoint, state, network, optimizer, average)
+            last_saved = time.monotonic()
+
+    if state.best is not None:
+        predictor.network.load_state_dict(state.best)
+    predictor.network.eval()
+    return Fitted(
+        predictor, state.history, state.best_epoch or state.epoch, state.seconds, state.threads
+    )
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _finished(state: _State, recipe: Recipe, epochs: int) -> bool:
+    if state.epoch >= epochs:
+        return True
+    return recipe.patience is not None and state.epoch - state.best_epoch >= recipe.patience
+
+
+def _save_checkpoint(
+    path: Path, state: _State, network: nn.Module, optimizer: torch.optim.Optimizer, average: Any
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    torch.save(
+        {
+            "state": copy.copy(vars(state)),
+            "network": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            **({"average": average.module.state_dict()} if average is not None else {}),
+        },
+        temporary,
+    )
+    os.replace(temporary, path)

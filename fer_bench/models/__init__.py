@@ -1,0 +1,1 @@
+"""One file per paper: the layer table, the recipes, the reported numbers."""

@@ -1,0 +1,238 @@
+"""RunRecord <-> JSON: one immutable file a run, written atomically, read strictly.
+
+A record is `leaderboard/records/<protocol>/<model>.<recipe>/s<seed>.json`, its predictions the `.npz` beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fer_bench.errors import FerBenchError
+
+SCHEMA = 1
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+ANY_FLOAT = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder that holds `leaderboard/`, `weights/` and, ignored by git, `runs/`: by default the project's."""
+
+    root: Path = PROJECT_ROOT
+
+    @property
+    def leaderboard(self) -> Path:
+        return self.root / "leaderboard"
+
+    @property
+    def records(self) -> Path:
+        return self.leaderboard / "records"
+
+    @property
+    def weights(self) -> Path:
+        return self.root / "weights"
+
+    def record_path(self, protocol: str, model: str, recipe: str, seed: int) -> Path:
+        """Where a run's record is or will be."""
+        return self.records / protocol / f"{model}.{recipe}" / f"s{seed}.json"
+
+    def run_folder(self, protocol: str, model: str, recipe: str, seed: int) -> Path:
+        """Where a run keeps its checkpoint, its networks and the folds that are finished."""
+        return self.root / "runs" / protocol / f"{model}.{recipe}" / f"s{seed}"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataInfo(_Strict):
+    """The data set as the run met it. `counts` is by official split ("all" where there is none), then by class."""
+
+    name: str
+    fingerprint: str
+    layout: str
+    partial: bool
+    counts: dict[str, dict[str, int]]
+
+
+class FoldInfo(_Strict):
+    """One fold: what it held, how it was trained, and how the plain view scored on its own test part.
+
+    `counts` is by part, then by class; `trained_on_select` says that `select` was given to training because the
+    recipe selects nothing and the data set names no selection part.
+    """
+
+    digest: str
+    counts: dict[str, dict[str, int]]
+    trained_on_select: bool
+    epoch: int
+    history: list[dict[str, float]]
+    train_seconds: float
+    predict_seconds: float
+    test_accuracy: float
+    weights_sha256: str
+
+
+class DeviceInfo(_Strict):
+    """`threads` holds more than one number if a resumed run was given another one."""
+
+    type: str
+    name: str
+    threads: list[int]
+    precision: str
+
+
+class CodeInfo(_Strict):
+    """`commit` is empty outside a git checkout; `dirty` says that the tree had changes."""
+
+    version: str
+    commit: str
+    dirty: bool
+    packages: dict[str, str]
+    python: str
+
+
+class NearCopyFree(_Strict):
+    """Accuracy by view on the test images that are not blank and have no near copy in training."""
+
+    n: int
+    accuracy: dict[str, float]
+
+
+class PredictionsInfo(_Strict):
+    """`sha256` is over the arrays' content (names, dtypes, shapes, bytes), not the zip container."""
+
+    file: str
+    sha256: str
+
+
+class RunRecord(_Strict):
+    """Everything about one run: (protocol, model, recipe, seed).
+
+    `metrics` is by part ("select", "test"), then by view, as `metrics.Metrics.to_dict`, pooled over the folds.
+    `external` marks predictions made elsewhere (`score`): they have no recipe that was run here.
+    """
+
+    schema_version: Literal[1] = 1
+    model: str
+    model_revision: int
+    recipe_name: str
+    recipe: dict[str, Any]
+    recipe_digest: str
+    protocol: str
+    seed: int
+    data: DataInfo
+    folds: list[FoldInfo]
+    classes: list[str]
+    code: CodeInfo
+    device: DeviceInfo
+    finished: str
+    pretrained: str
+    parameters: int
+    multiply_adds: int
+    metrics: dict[str, dict[str, dict[str, Any]]]
+    near_copy_free: NearCopyFree | None
+    predictions: PredictionsInfo
+    external: bool = False
+
+    @cached_property
+    def row(self) -> tuple[str, str, str]:
+        """The board's row that this run belongs to."""
+        return (self.protocol, self.model, self.recipe_name)
+
+    @property
+    def train_seconds(self) -> float:
+        return sum(fold.train_seconds for fold in self.folds)
+
+    def accuracy(self, view: str = "plain", part: str = "test") -> float:
+        """Accuracy in 0..1, pooled over the folds."""
+        return float(self.metrics[part][view]["accuracy"])
+
+
+def arrays_digest(arrays: Mapping[str, ANY_FLOAT]) -> str:
+    """sha256 over names, dtypes, shapes and bytes."""
+    state = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        state.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        state.update(array.tobytes())
+    return state.hexdigest()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise FerBenchError(f"can't write {path}: {error.strerror}") from error
+
+
+def write_arrays(path: Path, arrays: Mapping[str, ANY_FLOAT]) -> None:
+    """Write a compressed .npz whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    np.savez_compressed(temporary, allow_pickle=False, **arrays)
+    os.replace(temporary, path)
+
+
+def read_arrays(path: Path) -> dict[str, ANY_FLOAT]:
+    """Read a .npz.
+
+    Raises:
+        FerBenchError: missing or corrupt.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except Exception as error:  # zipfile, zlib, OSError and ValueError alike mean: not a readable file
+        raise FerBenchError(f"{path}: not a readable predictions file ({error}); run it again") from error
+
+
+def write_record(path: Path, record: RunRecord, arrays: Mapping[str, ANY_FLOAT]) -> None:
+    """Write a record and its predictions; the JSON comes last, so a record that is there is complete."""
+    write_arrays(path.with_suffix(".npz"), arrays)
+    text = json.dumps(record.model_dump(mode="json"), indent=1)
+    write_bytes(path, text.encode() + b"\n")
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read a record strictly.
+
+    Raises:
+        FerBenchError: not JSON, a field too many or too few, another schema, or another place than its content says.
+    """
+    try:
+        record = RunRecord.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise FerBenchError(f"{path}: can't be read ({error.strerror})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise FerBenchError(f"{path}: not a record of schema {SCHEMA}: {where}: {first['msg']}") from error
+    expected = (record.protocol, f"{record.model}.{record.recipe_name}", f"s{record.seed}.json")
+    if path.parts[-3:] != expected:
+        raise FerBenchError(f"{path}: its content belongs at {'/'.join(expected)}")
+    return record
+
+
+def list_records(workspace: Workspace) -> list[Path]:
+    """The paths of all records, sorted."""
+    return sorted(workspace.records.glob("*/*/s*.json"))

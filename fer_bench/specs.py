@@ -1,0 +1,178 @@
+"""The nouns of the benchmark: models, recipes and what papers reported. No torch, no I/O.
+
+Everything here is a frozen dataclass of plain values, so that a spec can be read, listed, hashed and
+written into a record without importing a deep-learning library.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Normalisation = Literal["unit", "half", "standard", "mean_image", "imagenet"]
+Augmentation = Literal["none", "flip", "flip_shift", "modern", "modern_light"]
+View = Literal["plain", "flip", "ten_crop"]
+VIEWS: tuple[View, ...] = ("plain", "flip", "ten_crop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """`weight_decay` is decoupled for adamw and the gradient's L2 term for adam and sgd."""
+
+    name: Literal["adam", "adamw", "sgd"]
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The learning rate over the steps of a run.
+
+    constant; one_cycle: linear rise over `warmup` of the steps, cosine fall to zero; step: times `gamma`
+    at each epoch in `milestones`.
+    """
+
+    name: Literal["constant", "one_cycle", "step"] = "constant"
+    warmup: float = 0.0
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """`l2` adds l2/2 times the squared norm of the kernels (not the biases or batch norms) to the loss."""
+
+    name: Literal["cross_entropy", "l2_svm"] = "cross_entropy"
+    smoothing: float = 0.0
+    margin: float = 1.0
+    l2: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained: every hyperparameter, none of which the command line can change.
+
+    Attributes:
+        epochs, steps: the length of the training; exactly one is given.
+        normalisation: unit: x / 255; half: (x / 255 - 0.5) / 0.5; standard: the training part's own mean and
+            deviation, a scalar a channel; mean_image: x / 255 minus the training part's mean image;
+            imagenet: ImageNet's channel means and deviations.
+        init: weight initialisation: torch's own; keras: Glorot uniform, zero biases; he: zero-mean normal of
+            variance 2 / fan-in, zero biases; fan_in: the same of variance 1 / fan-in.
+        select: best_epoch keeps the epoch best on `select`; last trains for the fixed length.
+        patience: epochs without a better `select` accuracy before an early stop (with best_epoch only).
+        mixup: the alpha of the Beta distribution; 0 is off.
+        ema: the decay a step of the averaged network; 0 is off.
+        crop: what of a picture the model sees.
+        pretrained: where the initial weights come from.
+        frozen: train the last layer only.
+        model_options: keyword arguments of the model's `build`, for variants that differ in one thing.
+        datasets: the data sets it is meant for; empty is any. A paper that trains differently on two sets
+            has two recipes of one name.
+        note: what was published, what was chosen where the paper is silent.
+    """
+
+    name: str
+    note: str
+    batch_size: int
+    optimizer: Optimizer
+    epochs: int | None = None
+    steps: int | None = None
+    schedule: Schedule = Schedule()
+    loss: Loss = Loss()
+    normalisation: Normalisation = "unit"
+    augmentation: Augmentation = "none"
+    init: Literal["torch", "keras", "he", "fan_in"] = "torch"
+    select: Literal["best_epoch", "last"] = "last"
+    patience: int | None = None
+    mixup: float = 0.0
+    ema: float = 0.0
+    clip_grad_norm: float | None = None
+    crop: Literal["whole", "face"] = "whole"
+    pretrained: Literal["none", "imagenet", "fer2013"] = "none"
+    frozen: bool = False
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    datasets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(f"recipe {self.name}: give epochs or steps, and not both")
+        if self.patience is not None and self.select != "best_epoch":
+            raise ValueError(f"recipe {self.name}: patience needs select='best_epoch'")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, every field in full."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return values
+
+    def digest(self) -> str:
+        """A short hash of everything that decides the outcome (the note does not)."""
+        values = self.to_dict()
+        del values["note"]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """A number that a paper states; shown beside ours, never as ours. Accuracies in percent."""
+
+    protocol: str
+    recipe: str
+    accuracy: float
+    source: str
+    split: Literal["select", "test"] = "test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """What is known of a model without building it.
+
+    Attributes:
+        name: the registered name.
+        build: "package.module:function"; the function takes `num_classes` (int) and the recipe's
+            `model_options` and returns a `torch.nn.Module` from (N, channels, size, size) float32 to
+            (N, num_classes) logits.
+        size, channels: the input, in pixels a side and 1 (gray) or 3 (RGB).
+        parameters: the count at seven classes with default options, running statistics excluded.
+        keras_parameters: the same with batch norm's two running statistics, where a paper's table counts them.
+        revision: raised by hand when the network changes; older records are then no longer "done".
+    """
+
+    name: str
+    title: str
+    paper: str
+    build: str
+    recipes: tuple[Recipe, ...]
+    parameters: int
+    size: int = 48
+    channels: Literal[1, 3] = 1
+    keras_parameters: int | None = None
+    reported: tuple[Reported, ...] = ()
+    revision: int = 1
+
+    def recipe(self, name: str, dataset: str | None = None) -> Recipe:
+        """The recipe of that name; with a data set, the one for it before the one for any.
+
+        Raises:
+            UnknownNameError: the model has no such recipe; the message names the nearest one.
+            FerBenchError: it has, but not for this data set.
+        """
+        from fer_bench.errors import FerBenchError, UnknownNameError
+
+        named = [recipe for recipe in self.recipes if recipe.name == name]
+        if not named:
+            raise UnknownNameError(f"recipe of {self.name}", name, {recipe.name for recipe in self.recipes})
+        if dataset is None:
+            return named[0]
+        fitting = [recipe for recipe in named if dataset in recipe.datasets or not recipe.datasets]
+        if not fitting:
+            known = ", ".join(sorted({known for recipe in named for known in recipe.datasets}))
+            raise FerBenchError(f"recipe {name!r} of {self.name} is for {known}, not for {dataset}")
+        return max(fitting, key=lambda recipe: dataset in recipe.datasets)

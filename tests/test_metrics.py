@@ -1,0 +1,135 @@
+"""Scores against hand-computed examples, scikit-learn and properties."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from fer_bench.errors import FerBenchError
+from fer_bench.metrics import Metrics, evaluate, reliability
+
+Predictions = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+
+
+@st.composite
+def predictions(draw: st.DrawFn) -> Predictions:
+    """Targets (some classes may be missing) and confident or hesitant probabilities."""
+    n, classes = draw(st.integers(1, 40)), draw(st.integers(1, 8))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    targets = rng.integers(0, draw(st.integers(1, classes)), n)
+    return targets, rng.dirichlet(np.full(classes, draw(st.sampled_from([0.05, 0.5, 5.0]))), n)
+
+
+def test_a_hand_computed_example() -> None:
+    # Predicted 0, 0, 1, 0: one of class 1 is taken for class 0; class 2 never occurs.
+    targets = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.9, 0.1, 0.0], [0.5, 0.3, 0.2], [0.2, 0.8, 0.0], [0.7, 0.3, 0.0]])
+    scores = evaluate(targets, probabilities)
+    assert scores.n == 4
+    assert scores.accuracy == 0.75
+    assert scores.confusion == ((2, 0, 0), (1, 1, 0), (0, 0, 0))
+    assert scores.support == (2, 2, 0)
+    assert scores.precision == pytest.approx((2 / 3, 1, 0))
+    assert scores.recall == pytest.approx((1, 0.5, 0))
+    assert scores.specificity == pytest.approx((0.5, 1, 1))
+    assert scores.f1 == pytest.approx((0.8, 2 / 3, 0))
+    assert scores.mean_recall == pytest.approx(0.75)
+    assert scores.macro_f1 == pytest.approx((0.8 + 2 / 3) / 2)
+    assert scores.log_loss == pytest.approx(-np.log([0.9, 0.5, 0.8, 0.3]).mean())
+    # Four images in four bins: |1 - .9|, |1 - .5|, |1 - .8|, |0 - .7|.
+    assert scores.calibration_error == pytest.approx((0.1 + 0.5 + 0.2 + 0.7) / 4)
+
+
+@pytest.mark.filterwarnings("ignore:A single label was found")
+@given(predictions())
+def test_equal_to_scikit_learn(example: Predictions) -> None:
+    targets, probabilities = example
+    labels, predicted = np.arange(probabilities.shape[1]), probabilities.argmax(axis=1)
+    scores = evaluate(targets, probabilities)
+    precision, recall, f1, support = sk.precision_recall_fscore_support(
+        targets, predicted, labels=labels, zero_division=0
+    )
+    assert scores.accuracy == pytest.approx(sk.accuracy_score(targets, predicted))
+    assert scores.precision == pytest.approx(precision)
+    assert scores.recall == pytest.approx(recall)
+    assert scores.f1 == pytest.approx(f1)
+    assert scores.support == tuple(support)
+    np.testing.assert_array_equal(scores.confusion, sk.confusion_matrix(targets, predicted, labels=labels))
+    present = np.unique(targets)
+    macro = {"labels": present, "average": "macro", "zero_division": 0}
+    assert scores.macro_f1 == pytest.approx(sk.f1_score(targets, predicted, **macro))
+    assert scores.mean_recall == pytest.approx(sk.recall_score(targets, predicted, **macro))
+
+
+@pytest.mark.filterwarnings("ignore:The y_prob values do not sum to one")
+def test_log_loss_equals_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    targets, probabilities = rng.integers(0, 7, 200), rng.dirichlet(np.full(7, 0.02), 200).astype(np.float32)
+    expected = sk.log_loss(targets, probabilities, labels=np.arange(7))
+    assert evaluate(targets, probabilities).log_loss == pytest.approx(expected, abs=1e-6)
+
+
+@given(predictions())
+def test_properties(example: Predictions) -> None:
+    targets, probabilities = example
+    scores = evaluate(targets, probabilities)
+    confusion = np.array(scores.confusion)
+    assert confusion.sum() == scores.n
+    assert 0 <= scores.calibration_error <= 1
+    assert all(0 <= value <= 1 for value in scores.precision + scores.recall + scores.specificity + scores.f1)
+    order = np.random.default_rng(0).permutation(len(targets))
+    assert evaluate(targets[order], probabilities[order]).confusion == scores.confusion
+    assert Metrics.from_dict(json.loads(json.dumps(scores.to_dict()))) == scores
+
+
+def test_all_right_and_all_wrong() -> None:
+    targets = np.arange(7)
+    right = evaluate(targets, np.eye(7))
+    assert (right.accuracy, right.macro_f1, right.log_loss, right.calibration_error) == (1, 1, 0, 0)
+    wrong = evaluate(targets, np.eye(7)[(targets + 1) % 7])
+    assert (wrong.accuracy, wrong.macro_f1, wrong.calibration_error) == (0, 0, 1)
+    assert wrong.log_loss == pytest.approx(-np.log(np.finfo(np.float32).eps))
+
+
+def test_reliability_bins() -> None:
+    # 0.6 is the upper edge of the third of five bins and belongs to it.
+    diagram = reliability([0, 1, 0], [[0.6, 0.4], [0.55, 0.45], [0.95, 0.05]], bins=5)
+    assert diagram.count.tolist() == [0, 0, 2, 0, 1]
+    assert diagram.accuracy[[2, 4]].tolist() == [0.5, 1]
+    assert diagram.confidence[[2, 4]] == pytest.approx([0.575, 0.95])
+    assert np.isnan(diagram.accuracy[[0, 1, 3]]).all()
+
+
+@pytest.mark.parametrize(
+    ("targets", "probabilities", "message"),
+    [
+        ([0], [0.5, 0.5], "expected shape \\(images, classes\\)"),
+        ([], np.empty((0, 2)), "expected shape \\(images, classes\\)"),
+        ([0, 1], [[0.5, 0.5]], "expected shape \\(1,\\)"),
+        ([0.0], [[0.5, 0.5]], "integer labels"),
+        ([2], [[0.5, 0.5]], "expected labels 0 to 1, got 2 to 2"),
+        ([-1], [[0.5, 0.5]], "expected labels 0 to 1, got -1 to -1"),
+        ([0, 0], [[0.5, 0.5], [np.nan, 0.5]], "1 of 2 do not, the first is row 1"),
+        ([0], [[1.5, -0.5]], "at least 0"),
+        ([0], [[0.5, 0.4]], "sum to 1"),
+    ],
+)
+def test_bad_input_is_named(targets: Any, probabilities: Any, message: str) -> None:
+    with pytest.raises(FerBenchError, match=message):
+        evaluate(np.array(targets), np.array(probabilities))
+
+
+def test_from_dict_rejects_other_fields() -> None:
+    values = evaluate([0], [[1.0, 0.0]]).to_dict()
+    with pytest.raises(FerBenchError, match="unknown field recal"):
+        Metrics.from_dict(values | {"recal": 1})
+    del values["recall"]
+    with pytest.raises(FerBenchError, match="missing field recall"):
+        Metrics.from_dict(values)

@@ -1,0 +1,131 @@
+"""Intervals and paired tests against textbook values, scipy and properties."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from fer_bench.errors import FerBenchError
+from fer_bench.stats import (
+    accuracy_interval,
+    mcnemar,
+    mean_interval,
+    paired_bootstrap,
+    tied,
+    wilson_interval,
+)
+
+
+def outcomes(both: int, only_a: int, only_b: int, neither: int) -> tuple[list[bool], list[bool]]:
+    """The two models' rights and wrongs with these counts."""
+    pairs = [(True, True)] * both + [(True, False)] * only_a + [(False, True)] * only_b
+    pairs += [(False, False)] * neither
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def test_wilson_textbook_values() -> None:
+    assert wilson_interval(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson_interval(0, 10) == pytest.approx((0, 0.2775), abs=1e-4)
+    # FER2013's PrivateTest at 62%: about 1.6 points to either side.
+    assert wilson_interval(2225, 3589) == pytest.approx((0.6039, 0.6357), abs=1e-4)
+
+
+@given(st.integers(1, 10_000), st.data())
+def test_wilson_equals_scipy(n: int, data: st.DataObject) -> None:
+    successes, confidence = data.draw(st.integers(0, n)), data.draw(st.sampled_from([0.8, 0.95, 0.99]))
+    expected = scipy_stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    low, high = wilson_interval(successes, n, confidence)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert 0 <= low <= successes / n <= high <= 1
+
+
+@pytest.mark.parametrize(("successes", "n"), [(1, 0), (-1, 10), (11, 10), (float("nan"), 10)])
+def test_wilson_refuses(successes: float, n: float) -> None:
+    with pytest.raises(FerBenchError, match="0 <= successes <= n"):
+        wilson_interval(successes, n)
+
+
+def test_mean_interval() -> None:
+    # mean 2, deviation 1, t(0.975, 2) = 4.3027: half-width 4.3027 / sqrt(3).
+    assert mean_interval([1, 2, 3]) == pytest.approx((2 - 2.4841, 2 + 2.4841), abs=1e-4)
+    with pytest.raises(FerBenchError, match="two values"):
+        mean_interval([0.6])
+
+
+def test_accuracy_interval_of_one_seed_is_wilsons() -> None:
+    assert accuracy_interval([0.62], 1000) == wilson_interval(620, 1000)
+
+
+def test_accuracy_interval_without_image_noise_is_students() -> None:
+    accuracies = [0.60, 0.62, 0.61]
+    assert accuracy_interval(accuracies, 10**12) == pytest.approx(mean_interval(accuracies), abs=5e-4)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=5), st.integers(1, 5000))
+def test_accuracy_interval_grows_with_the_spread_of_seeds(accuracies: list[float], n: int) -> None:
+    low, high = accuracy_interval(accuracies, n)
+    mean = sum(accuracies) / len(accuracies)
+    calm_low, calm_high = accuracy_interval([mean] * len(accuracies), n)
+    assert 0 <= low <= mean + 1e-9 and mean - 1e-9 <= high <= 1
+    assert low <= calm_low + 1e-9 and high >= calm_high - 1e-9
+
+
+def test_paired_bootstrap_near_the_normal_interval() -> None:
+    a, b = outcomes(500, 120, 80, 300)
+    result = paired_bootstrap(a, b)
+    error = np.std(np.array(a, float) - np.array(b, float)) / np.sqrt(1000)
+    assert result.difference == pytest.approx(0.04)
+    assert (result.low, result.high) == pytest.approx((0.04 - 1.96 * error, 0.04 + 1.96 * error), abs=0.002)
+    assert result.p == pytest.approx(2 * scipy_stats.norm.sf(0.04 / error), abs=0.003)
+
+
+@given(st.tuples(*[st.integers(0, 30)] * 4).filter(any), st.integers(0, 100))
+def test_paired_bootstrap_properties(counts: tuple[int, int, int, int], seed: int) -> None:
+    a, b = outcomes(*counts)
+    result = paired_bootstrap(a, b, resamples=200, seed=seed)
+    assert result == paired_bootstrap(a, b, resamples=200, seed=seed)
+    assert paired_bootstrap(b, a, resamples=200).difference == pytest.approx(-result.difference)
+    assert -1 <= result.low <= result.high <= 1
+    assert 0 < result.p <= 1
+
+
+def test_paired_bootstrap_of_several_seeds() -> None:
+    result = paired_bootstrap([1, 2 / 3, 1 / 3, 0], [1, 1, 0, 0])
+    assert result.difference == pytest.approx(0, abs=1e-12)
+    assert result.low < 0 < result.high
+
+
+@pytest.mark.parametrize("counts", [(0, 0, 0, 5), (3, 1, 9, 3), (10, 7, 7, 0), (2, 24, 0, 0)])
+def test_mcnemar_exact(counts: tuple[int, int, int, int]) -> None:
+    a, b = outcomes(*counts)
+    discordant = counts[1] + counts[2]
+    expected = scipy_stats.binomtest(counts[1], discordant).pvalue if discordant else 1.0
+    assert mcnemar(a, b) == pytest.approx((counts[1], counts[2], expected))
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(25, 0), (40, 60), (50, 50)])
+def test_mcnemar_chi_squared(only_a: int, only_b: int) -> None:
+    statistic = max(abs(only_a - only_b) - 1, 0) ** 2 / (only_a + only_b)
+    result = mcnemar(*outcomes(100, only_a, only_b, 100))
+    assert result == pytest.approx((only_a, only_b, scipy_stats.chi2.sf(statistic, 1)))
+
+
+def test_mcnemar_refuses_fractions() -> None:
+    with pytest.raises(FerBenchError, match="one seed at a time"):
+        mcnemar([0.5, 1], [0, 1])
+
+
+@pytest.mark.parametrize(("a", "b"), [([], []), ([1, 0], [1]), ([[1]], [[1]])])
+def test_pairs_must_match(a: list[int], b: list[int]) -> None:
+    for test in (paired_bootstrap, mcnemar, tied):
+        with pytest.raises(FerBenchError, match="same images"):
+            test(a, b)
+
+
+def test_tied() -> None:
+    assert tied(*outcomes(500, 105, 100, 295))
+    assert not tied(*outcomes(500, 150, 80, 270))
+    assert tied(*outcomes(10, 0, 0, 10))
