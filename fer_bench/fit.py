@@ -6,7 +6,6 @@ weights, shuffling, augmentation, mixup and dropout alike.
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import time
@@ -25,10 +24,12 @@ from fer_bench.data.dataset import IntArray, UInt8Array
 from fer_bench.errors import FerBenchError
 from fer_bench.losses import classification_loss, l2_penalty
 from fer_bench.predict import Predictor, to_input
+from fer_bench.records import replacing
 from fer_bench.specs import ModelSpec, Recipe, Schedule
 from fer_bench.transforms import Augmenter, Normaliser
 
-# A checkpoint costs a write of the network and the optimiser: often enough to lose little, not after each short epoch.
+# A checkpoint costs a write of the network and the optimiser: often enough to lose little, not after each
+# short epoch.
 CHECKPOINT_SECONDS = 30.0
 
 
@@ -59,7 +60,9 @@ class Compute:
         try:
             torch.empty(0, device=name)
         except (RuntimeError, AssertionError) as error:
-            raise FerBenchError(f"device {name!r} can't be used here: {str(error).splitlines()[0]}") from error
+            raise FerBenchError(
+                f"device {name!r} can't be used here: {str(error).splitlines()[0]}"
+            ) from error
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if name.startswith("cuda"):
             return cls(name, threads, min(8, max(cores - 1, 0)), torch.cuda.is_bf16_supported())
@@ -69,7 +72,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """One fold's images at the model's input size (N, S, S[, 3]) uint8 and labels (N,); `select_*` may be empty."""
+    """One fold's images at the model's size, (N, S, S[, 3]), and labels, (N,); `select_*` may be empty."""
 
     train_images: UInt8Array
     train_targets: IntArray
@@ -142,7 +145,13 @@ def initialise(network: nn.Module, kind: str) -> None:
             nn.init.zeros_(layer.bias)
     for layer in network.modules():
         if hasattr(layer, "start_as_identity"):
-            layer.start_as_identity()
+            cast(Any, layer).start_as_identity()
+
+
+def _last_layer(network: nn.Module) -> str:
+    """The name of the layer that gives the logits."""
+    names: list[str] = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
+    return names[-1]
 
 
 class _Batches(Dataset[tuple[UInt8Array, IntArray]]):
@@ -160,7 +169,9 @@ class _Batches(Dataset[tuple[UInt8Array, IntArray]]):
 class _Plan(Sampler[tuple[int, IntArray]]):
     """The batches of all epochs from `start` on, one stream, so that workers never drain between epochs."""
 
-    def __init__(self, n: int, batch_size: int, epochs: int, steps: int, seed: int, fold: int, start: int) -> None:
+    def __init__(
+        self, n: int, batch_size: int, epochs: int, steps: int, seed: int, fold: int, start: int
+    ) -> None:
         self._args = (n, batch_size, epochs, steps, seed, fold, start)
 
     def __iter__(self) -> Iterator[tuple[int, IntArray]]:
@@ -236,7 +247,7 @@ def fit(
     Args:
         checkpoint: where to save and look for the state; a run that was killed goes on from it and ends
             with the same weights. The file is the caller's to remove.
-        initial: weights to start from (transfer), by name; missing ones keep their random start.
+        initial: a state to start from (transfer); all of it but the last layer is taken.
 
     Raises:
         DivergedError: the training loss became NaN or infinite.
@@ -246,19 +257,22 @@ def fit(
         raise FerBenchError(f"{spec.name}.{recipe.name} selects on `select`, and this fold has none")
     torch.set_num_threads(compute.threads)
     torch.use_deterministic_algorithms(compute.device == "cpu")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
+    # A debugging aid that costs time; a property behind the module, which mypy does not see.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     device = torch.device(compute.device)
 
     torch.manual_seed(derived_seed(seed, fold))
     network = registry.build(spec, len(data.classes), **recipe.model_options)
     initialise(network, recipe.init)
     if initial is not None:
-        network.load_state_dict(initial, strict=False)
+        head = _last_layer(network)
+        kept = {key: value for key, value in initial.items() if key.rpartition(".")[0] != head}
+        own = {key: value for key, value in network.state_dict().items() if key.rpartition(".")[0] == head}
+        network.load_state_dict(kept | own)
     if recipe.frozen:
-        *body, _head = [module for module in network.modules() if list(module.parameters(recurse=False))]
-        for module in body:
-            module.requires_grad_(False)
-    network.to(device, memory_format=torch.channels_last)
+        network.requires_grad_(False)
+        network.get_submodule(_last_layer(network)).requires_grad_(True)
+    network.to(device).to(memory_format=torch.channels_last)
     optimizer = _optimizer(recipe, network)
     average = None
     if recipe.ema:
@@ -298,7 +312,9 @@ def fit(
         collate_fn=_as_is,
         pin_memory=False,
     )
-    batches = iter(loader) if not _finished(state, recipe, epochs) else iter(())
+    batches: Iterator[tuple[UInt8Array, IntArray]] = (
+        iter(()) if _finished(state, recipe, epochs) else iter(loader)
+    )
     last_saved = time.monotonic()
     while not _finished(state, recipe, epochs):
         started = time.monotonic()
@@ -331,7 +347,7 @@ def fit(
             total_loss += loss.detach() * len(labels)
             total_correct += (logits.detach().argmax(dim=1) == targets).sum()
             seen += len(labels)
-            (loss + l2_penalty(recipe.loss, network)).backward()
+            torch.autograd.backward(loss + l2_penalty(recipe.loss, network))
             if recipe.clip_grad_norm is not None:
                 nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_grad_norm)
             optimizer.step()
@@ -343,7 +359,8 @@ def fit(
                 mean_loss = float(total_loss) / seen
                 if not math.isfinite(mean_loss):
                     raise DivergedError(
-                        f"{spec.name}.{recipe.name} diverged: the loss is {mean_loss} in epoch {epoch + 1}, step {step + 1}"
+                        f"{spec.name}.{recipe.name} diverged: the loss is {mean_loss} "
+                        f"in epoch {epoch + 1}, step {step + 1}"
                     )
                 if progress is not None:
                     elapsed = max(time.monotonic() - started, 1e-9)
@@ -368,7 +385,8 @@ def fit(
                 predictor, data.select_images, data.select_targets
             )
         if recipe.select == "best_epoch" and (
-            state.best is None or row["select_accuracy"] > state.history[state.best_epoch - 1]["select_accuracy"]
+            state.best is None
+            or row["select_accuracy"] > state.history[state.best_epoch - 1]["select_accuracy"]
         ):
             state.best_epoch, state.best = epoch + 1, _cpu_state(predictor.network)
         row["seconds"] = time.monotonic() - started
@@ -383,9 +401,7 @@ def fit(
     if state.best is not None:
         predictor.network.load_state_dict(state.best)
     predictor.network.eval()
-    return Fitted(
-        predictor, state.history, state.best_epoch or state.epoch, state.seconds, state.threads
-    )
+    return Fitted(predictor, state.history, state.best_epoch or state.epoch, state.seconds, state.threads)
 
 
 def _as_is(batch: Any) -> Any:
@@ -401,15 +417,13 @@ def _finished(state: _State, recipe: Recipe, epochs: int) -> bool:
 def _save_checkpoint(
     path: Path, state: _State, network: nn.Module, optimizer: torch.optim.Optimizer, average: Any
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    torch.save(
-        {
-            "state": copy.copy(vars(state)),
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            **({"average": average.module.state_dict()} if average is not None else {}),
-        },
-        temporary,
-    )
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        torch.save(
+            {
+                "state": vars(state),
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                **({"average": average.module.state_dict()} if average is not None else {}),
+            },
+            temporary,
+        )

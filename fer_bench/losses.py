@@ -30,7 +30,7 @@ def classification_loss(loss: Loss, logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def l2_penalty(loss: Loss, network: nn.Module) -> Tensor | float:
-    """l2 / 2 times the squared norm of all kernels (Ranjan, equation 3.1); biases and batch norms are left alone."""
+    """l2 / 2 times the squared norm of all kernels (Ranjan, equation 3.1), not of biases or batch norms."""
     if not loss.l2:
         return 0.0
     kernels = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]

@@ -1,8 +1,9 @@
-"""Predictor: the one object that turns pixels into probabilities, in a run, in the app and on the command line."""
+"""Predictor: the one object that turns pixels into probabilities, in a run, in the app and in a shell."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -10,9 +11,26 @@ import torch
 from torch import Tensor, nn
 
 from fer_bench.data.dataset import UInt8Array
+from fer_bench.errors import FerBenchError
+from fer_bench.specs import View
 from fer_bench.transforms import Float32Array, Normaliser, prepare, views
 
-from fer_bench.specs import View
+
+def read_picture(path: Path) -> UInt8Array:
+    """An image file as (H, W, 3) uint8 RGB.
+
+    Raises:
+        FerBenchError: missing, or not a readable image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except FileNotFoundError as error:
+        raise FerBenchError(f"{path}: no such file") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise FerBenchError(f"{path}: not a readable image ({error})") from error
 
 
 def to_input(images: UInt8Array, normaliser: Normaliser, device: torch.device) -> Tensor:

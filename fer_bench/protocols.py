@@ -173,8 +173,9 @@ PROTOCOLS = {
             name="fer2013",
             dataset="fer2013",
             title="FER2013: train on Training, select on PublicTest, test on PrivateTest",
-            caveat="Labels are noisy (people agree with them about 65% of the time), and 8% of the test images have a "
-            "near copy in Training; the near-copy-free column leaves those out. One standard error is 0.7-0.8 points.",
+            caveat="Labels are noisy (people agree with them about 65% of the time), and 8% of the test "
+            "images have a near copy in Training; the near-copy-free column leaves those out. One standard "
+            "error is 0.7-0.8 points.",
             split=_official,
             names_select=True,
         ),
@@ -182,16 +183,16 @@ PROTOCOLS = {
             name="ckplus_random",
             dataset="ckplus",
             title="CK+48, stratified random 15% test, 5 draws, as the papers split it",
-            caveat="Leaky: neighbouring frames of one sequence stand in training and test, and a pixel nearest neighbour "
-            "scores 98.7%. This measures frame matching, not expression recognition.",
+            caveat="Leaky: neighbouring frames of one sequence stand in training and test, and a pixel "
+            "nearest neighbour scores 98.7%. This measures frame matching, not expression recognition.",
             split=_five_draws,
         ),
         Protocol(
             name="ckplus_subject",
             dataset="ckplus",
             title="CK+48, 10 folds with no subject in two; the next fold selects",
-            caveat="Posed expressions of 118 people in a laboratory, three frames a sequence: the 981 images are far fewer "
-            "independent samples than their count says.",
+            caveat="Posed expressions of 118 people in a laboratory, three frames a sequence: the 981 images "
+            "are far fewer independent samples than their count says.",
             split=_subject_folds,
             names_select=True,
             disjoint="subject",
@@ -200,15 +201,15 @@ PROTOCOLS = {
             name="sfew_2fold",
             dataset="sfew",
             title="SFEW v1, stratified random halves: train on one, test on the other, then swap",
-            caveat="Frames of one movie, often of one scene, stand in both halves: a net that sees the whole frame can "
-            "recognise the scene. 675 images: the 95% interval is about 3.7 points either way.",
+            caveat="Frames of one movie, often of one scene, stand in both halves: a net that sees the whole "
+            "frame can recognise the scene. 675 images: the 95% interval is about 3.7 points either way.",
             split=_halves,
         ),
         Protocol(
             name="sfew_2fold_movie",
             dataset="sfew",
             title="SFEW v1, two halves with no movie in both",
-            caveat="675 images of 58 movies: the 95% interval is at least 3.7 points either way.",
+            caveat="675 images of 53 films (a series counts as one): the 95% interval is at least 3.7 points either way.",
             split=_movie_halves,
             disjoint="movie",
         ),

@@ -1,14 +1,16 @@
 """RunRecord <-> JSON: one immutable file a run, written atomically, read strictly.
 
-A record is `leaderboard/records/<protocol>/<model>.<recipe>/s<seed>.json`, its predictions the `.npz` beside it.
+A record is `leaderboard/records/<protocol>/<model>.<recipe>/s<seed>.json`, its predictions the `.npz` beside
+it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +29,7 @@ ANY_FLOAT = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder that holds `leaderboard/`, `weights/` and, ignored by git, `runs/`: by default the project's."""
+    """The folder of `leaderboard/`, `weights/` and, ignored by git, `runs/`: by default the project's."""
 
     root: Path = PROJECT_ROOT
 
@@ -57,7 +59,7 @@ class _Strict(BaseModel):
 
 
 class DataInfo(_Strict):
-    """The data set as the run met it. `counts` is by official split ("all" where there is none), then by class."""
+    """The data set as the run met it; `counts` as `FaceDataset.counts`."""
 
     name: str
     fingerprint: str
@@ -69,19 +71,19 @@ class DataInfo(_Strict):
 class FoldInfo(_Strict):
     """One fold: what it held, how it was trained, and how the plain view scored on its own test part.
 
-    `counts` is by part, then by class; `trained_on_select` says that `select` was given to training because the
-    recipe selects nothing and the data set names no selection part.
+    `counts` is by part, then by class; `trained_on_select` says that `select` was given to training because
+    the recipe selects nothing and the data set names no selection part.
     """
 
     digest: str
     counts: dict[str, dict[str, int]]
-    trained_on_select: bool
-    epoch: int
-    history: list[dict[str, float]]
-    train_seconds: float
-    predict_seconds: float
     test_accuracy: float
-    weights_sha256: str
+    trained_on_select: bool = False
+    epoch: int = 0
+    history: list[dict[str, float]] = []
+    train_seconds: float = 0.0
+    predict_seconds: float = 0.0
+    weights_sha256: str = ""
 
 
 class DeviceInfo(_Strict):
@@ -120,8 +122,8 @@ class PredictionsInfo(_Strict):
 class RunRecord(_Strict):
     """Everything about one run: (protocol, model, recipe, seed).
 
-    `metrics` is by part ("select", "test"), then by view, as `metrics.Metrics.to_dict`, pooled over the folds.
-    `external` marks predictions made elsewhere (`score`): they have no recipe that was run here.
+    `metrics` is by part ("select", "test"), then by view, as `metrics.Metrics.to_dict`, over all folds.
+    `external` marks predictions made elsewhere (`score`), of which only the scores are known.
     """
 
     schema_version: Literal[1] = 1
@@ -170,27 +172,38 @@ def arrays_digest(arrays: Mapping[str, ANY_FLOAT]) -> str:
     return state.hexdigest()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file's path, which takes the place of `path` at the end, or goes if anything went wrong.
+
+    Raises:
+        FerBenchError: the file can't be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise FerBenchError(f"can't write {path}: {error.strerror}") from error
+        raise FerBenchError(f"can't write {path}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_arrays(path: Path, arrays: Mapping[str, ANY_FLOAT]) -> None:
     """Write a compressed .npz whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    np.savez_compressed(temporary, allow_pickle=False, **arrays)
-    os.replace(temporary, path)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        # mypy takes the arrays for `allow_pickle`, which numpy before 2.1 would store as one of them.
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_arrays(path: Path) -> dict[str, ANY_FLOAT]:
@@ -217,7 +230,8 @@ def read_record(path: Path) -> RunRecord:
     """Read a record strictly.
 
     Raises:
-        FerBenchError: not JSON, a field too many or too few, another schema, or another place than its content says.
+        FerBenchError: not JSON, a field too many or too few, another schema, or a place that its content
+            contradicts.
     """
     try:
         record = RunRecord.model_validate_json(path.read_bytes())

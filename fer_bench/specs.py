@@ -141,7 +141,8 @@ class ModelSpec:
             (N, num_classes) logits.
         size, channels: the input, in pixels a side and 1 (gray) or 3 (RGB).
         parameters: the count at seven classes with default options, running statistics excluded.
-        keras_parameters: the same with batch norm's two running statistics, where a paper's table counts them.
+        keras_parameters: the same with batch norm's two running statistics, where a paper counts them.
+        imagenet_weights: the name of timm's pretrained weights, for recipes that start from them.
         revision: raised by hand when the network changes; older records are then no longer "done".
     """
 
@@ -155,6 +156,7 @@ class ModelSpec:
     channels: Literal[1, 3] = 1
     keras_parameters: int | None = None
     reported: tuple[Reported, ...] = ()
+    imagenet_weights: str = ""
     revision: int = 1
 
     def recipe(self, name: str, dataset: str | None = None) -> Recipe:

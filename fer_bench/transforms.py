@@ -56,7 +56,11 @@ class Augmenter:
             "modern": [
                 A.HorizontalFlip(p=0.5),
                 A.Affine(
-                    scale=(0.85, 1.15), translate_percent=(-0.1, 0.1), rotate=(-12, 12), border_mode=edge, p=0.9
+                    scale=(0.85, 1.15),
+                    translate_percent=(-0.1, 0.1),
+                    rotate=(-12, 12),
+                    border_mode=edge,
+                    p=0.9,
                 ),
                 A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.5),
                 A.Erasing(scale=(0.02, 0.15), p=0.3),
@@ -131,9 +135,7 @@ class Normaliser:
         weights = histograms / histograms.sum(axis=1, keepdims=True)
         mean = weights @ values
         std = np.sqrt(np.maximum(weights @ values**2 - mean**2, 1e-6))
-        return cls(
-            mean.astype(np.float32).reshape(-1, 1, 1), std.astype(np.float32).reshape(-1, 1, 1)
-        )
+        return cls(mean.astype(np.float32).reshape(-1, 1, 1), std.astype(np.float32).reshape(-1, 1, 1))
 
 
 def views(images: UInt8Array, view: View) -> Iterator[UInt8Array]:

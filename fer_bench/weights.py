@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fer_bench import registry
 from fer_bench.errors import FerBenchError
 from fer_bench.predict import Predictor
+from fer_bench.records import replacing
 from fer_bench.transforms import Normaliser
 
 FORMAT = "fer_bench/1"
@@ -28,27 +29,24 @@ def sha256(path: Path) -> str:
 def save(predictor: Predictor, path: Path) -> str:
     """Write a predictor and return the file's sha256.
 
-    Kernels are stored as float16, which halves the file; vectors (biases, batch norms, running statistics) stay
-    float32. A run scores the network that it reads back, so what is scored is what is shipped.
+    Kernels are stored as float16, which halves the file; vectors (biases, batch norms, running statistics)
+    stay float32. A run scores the network that it reads back, so what is scored is what is shipped.
     """
     from safetensors.torch import save_file
 
-    state = {f"network.{key}": value for key, value in predictor.network.state_dict().items()}
-    state["mean"] = torch.from_numpy(predictor.normaliser.mean)
-    state["std"] = torch.from_numpy(predictor.normaliser.std)
     tensors = {
-        key: value.detach()
-        .cpu()
-        .to(torch.float16 if key.startswith("network.") and value.is_floating_point() and value.ndim > 1 else value.dtype)
-        .contiguous()
-        for key, value in state.items()
+        f"network.{key}": _stored(value).cpu().contiguous()
+        for key, value in predictor.network.state_dict().items()
     }
-    # Keys in order: the same network gives the same bytes.
+    tensors["mean"] = torch.from_numpy(predictor.normaliser.mean).contiguous()
+    tensors["std"] = torch.from_numpy(predictor.normaliser.std).contiguous()
+    # One entry, its keys in order: safetensors writes several in a random order, and the same network is to
+    # give the same bytes.
     header = {
-        "format": FORMAT,
         "fer_bench": json.dumps(
             {
                 **predictor.metadata,
+                "format": FORMAT,
                 "classes": list(predictor.classes),
                 "size": predictor.size,
                 "channels": predictor.channels,
@@ -57,11 +55,13 @@ def save(predictor: Predictor, path: Path) -> str:
             sort_keys=True,
         ),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file(tensors, temporary, metadata=header)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        save_file(tensors, temporary, metadata=header)
     return sha256(path)
+
+
+def _stored(value: Tensor) -> Tensor:
+    return value.half() if value.is_floating_point() and value.ndim > 1 else value
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Predictor:
@@ -79,10 +79,23 @@ def load(path: Path, device: torch.device | str = "cpu") -> Predictor:
     except FileNotFoundError as error:
         raise FerBenchError(f"no weights at {path}: train the model, or fetch the file") from error
     except (SafetensorError, OSError) as error:
-        raise FerBenchError(f"{path}: not a readable safetensors file ({error}); fetch or train it again") from error
-    if header.get("format") != FORMAT:
-        raise FerBenchError(f"{path}: expected format {FORMAT!r}, got {header.get('format')!r}")
-    metadata: dict[str, Any] = json.loads(header["fer_bench"])
+        raise FerBenchError(
+            f"{path}: not a readable safetensors file ({error}); fetch or train it again"
+        ) from error
+    # The first files had the format in an entry of its own.
+    metadata = {"format": header.get("format"), **json.loads(header.get("fer_bench", "{}"))}
+    if (found := metadata.pop("format")) != FORMAT:
+        raise FerBenchError(f"{path}: expected format {FORMAT!r}, got {found!r}")
+    try:
+        predictor = _predictor(path, metadata, state)
+    except (KeyError, RuntimeError) as error:
+        problem = " ".join(str(error).split())
+        raise FerBenchError(f"{path}: its content does not fit its model ({problem})") from error
+    predictor.network.to(device)
+    return predictor
+
+
+def _predictor(path: Path, metadata: dict[str, Any], state: dict[str, Tensor]) -> Predictor:
     spec = registry.get_spec(metadata["model"])
     if metadata["model_revision"] != spec.revision:
         raise FerBenchError(
@@ -97,11 +110,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> Predictor:
             if key.startswith("network.")
         }
     )
-    network.eval().to(device, memory_format=torch.channels_last)
-    classes = tuple(metadata.pop("classes"))
     return Predictor(
-        network=network,
-        classes=classes,
+        network=network.eval().to(memory_format=torch.channels_last),
+        classes=tuple(metadata.pop("classes")),
         size=metadata.pop("size"),
         channels=metadata.pop("channels"),
         crop=metadata.pop("crop"),

@@ -186,6 +186,8 @@ def test_an_untrained_transformer_changes_nothing() -> None:
         torch.testing.assert_close(transformer(x), x, rtol=0, atol=1e-5)
         transformer.localisation[-1].bias.copy_(torch.tensor([-1.0, 0, 0, 0, 1, 0]))  # x -> -x mirrors
         torch.testing.assert_close(transformer(x), x.flip(-1), rtol=0, atol=1e-5)
+        transformer.start_as_identity()
+        torch.testing.assert_close(transformer(x), x, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("stride", "side"), [(1, 6), (2, 3)])

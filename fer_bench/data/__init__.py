@@ -37,7 +37,7 @@ class DatasetStatus:
 
 @dataclass(frozen=True)
 class DatasetCheck:
-    """What a data set holds: `counts` as in `FaceDataset.counts`, the fingerprint computed afresh from the pixels."""
+    """What a set holds: `counts` as in `FaceDataset.counts`, the fingerprint computed anew from pixels."""
 
     name: str
     layout: str
@@ -60,7 +60,7 @@ def load(
     Args:
         name: one of `DATASETS`.
         data_dir: the first place to look: a folder of data sets, a data set's own folder, or its file.
-        allow_partial: go on when the counts are not the published ones; the data set is then marked `partial`.
+        allow_partial: go on when the counts are not the published ones; the set is then marked `partial`.
         progress: called with a line of text when something slow starts.
 
     Raises:
@@ -77,11 +77,21 @@ def load(
     if source is None:
         if name not in _ON_HUB:
             raise DataNotFoundError(locate.not_found(spec))
-        # Nobody vouches for the Hub's copy but the counts, so it is never taken in part.
-        return cache.read_cached(spec, locate.hub_source(spec, progress), allow_partial=False)
+        return _load_from_hub(spec, progress)
     if progress:
         progress(f"reading {name} ({source.layout}) from {source.path}")
     return cache.read_cached(spec, source, allow_partial)
+
+
+def _load_from_hub(spec: DataSetSpec, progress: locate.Progress | None) -> FaceDataset:
+    """The Hub's copy; nobody vouches for it but the counts, so it is taken whole or not at all."""
+    dataset = cache.read_cached(spec, locate.hub_source(spec, progress), allow_partial=True)
+    if dataset.partial:
+        wrong = cache.count_differences(spec, dataset.counts())
+        raise DataNotFoundError(
+            f"{locate.not_found(spec)} (the Hub's copy is refused, its counts differ: {wrong})"
+        )
+    return dataset
 
 
 def status(data_dir: Path | None = None) -> list[DatasetStatus]:
@@ -123,11 +133,10 @@ def check(
         FerBenchError: as `load`; or the cached pixels are no longer those that were read.
     """
     dataset = load(name, data_dir, allow_partial=allow_partial, progress=progress)
-    split = None if dataset.split is None else dataset.split.tolist()
-    digest = fingerprint(dataset.images, dataset.targets, dataset.ids.tolist(), split)
+    digest = fingerprint(dataset.images, dataset.targets, dataset.ids, dataset.split)
     if digest != dataset.fingerprint:
         raise FerBenchError(
-            f"{name}: the cached pixels have changed since they were read; delete {locate.cache_root() / 'datasets'}"
+            f"{name}: the cache has changed since it was written; delete {locate.cache_root() / 'datasets'}"
         )
     return DatasetCheck(
         name=name,

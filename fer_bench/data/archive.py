@@ -1,4 +1,4 @@
-"""Folders, zips and tars read in place: nothing is ever unpacked, and everything a broken one raises is mended here."""
+"""Folders, zips and tars, read in place; nothing is unpacked, and a broken one is reported in one line."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ class Tree(Protocol):
     """Files below a folder or inside a zip, named by their relative POSIX path."""
 
     path: Path
+    zipped: bool
 
     def names(self) -> list[str]:
         """The relevant files (by `SUFFIXES`), sorted; hidden ones and macOS's resource forks left out."""
@@ -90,6 +91,8 @@ def _stat_stamp(paths: Iterable[tuple[str, Path]]) -> str:
 
 class FolderTree:
     """A folder to a depth of `MAX_DEPTH`, or a single file as a folder that holds nothing else."""
+
+    zipped = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -132,6 +135,8 @@ class ZipTree:
         FerBenchError: it is truncated, locked with a password, or has a member outside of its folder.
     """
 
+    zipped = True
+
     def __init__(self, path: Path) -> None:
         self.path = path
         with readable(str(path)):
@@ -141,7 +146,7 @@ class ZipTree:
                 refuse_climbing(path, member.filename)
                 if member.flag_bits & 1:
                     raise FerBenchError(
-                        f"{path}: {member.filename!r} is locked with a password; unpack it yourself and give the folder"
+                        f"{path}: {member.filename!r} has a password; unpack the zip and give the folder"
                     )
         except FerBenchError:
             self._zip.close()
@@ -202,7 +207,7 @@ def open_in_tar(tree: Tree, name: str, wanted: Sequence[str]) -> Iterator[IO[byt
     with (
         tree.open(name) as raw,
         readable(f"{tree.path}, {name!r}"),
-        tarfile.open(fileobj=raw, mode="r|gz") as tar,
+        tarfile.open(fileobj=raw, mode="r:gz") as tar,
     ):
         for member in tar:
             refuse_climbing(tree.path, member.name)

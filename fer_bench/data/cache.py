@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,7 @@ def read_cached(spec: DataSetSpec, source: Source, allow_partial: bool) -> FaceD
         with open_tree(source.path) as tree:
             contents = spec.read(tree, source.match)
         _refuse_duplicates(source, contents)
-        require_counts(spec, source, _counts(spec, contents), allow_partial)
+        _require_counts(spec, source, _counts(spec, contents), allow_partial)
         try:
             with _locked(folder):
                 # Another process may have written it while this one waited.
@@ -49,29 +50,27 @@ def read_cached(spec: DataSetSpec, source: Source, allow_partial: bool) -> FaceD
         raise FerBenchError(
             f"{folder}: the cache was written and cannot be read; delete the folder and try again"
         )
-    require_counts(spec, source, dataset.counts(), allow_partial)
+    _require_counts(spec, source, dataset.counts(), allow_partial)
     return dataset
 
 
-def require_counts(spec: DataSetSpec, source: Source, counts: dict[str, Any], allow_partial: bool) -> None:
-    """Refuses images per class and split that differ from the published ones, unless `allow_partial`."""
-    wrong = differing_counts(spec, counts)
-    if wrong and not allow_partial:
-        shown = ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
-        raise FerBenchError(
-            f"{spec.name} in {source.path}: the counts are not the published ones: {shown}; "
-            f"get it again, or go on with --allow-partial"
-        )
-
-
-def differing_counts(spec: DataSetSpec, counts: dict[str, Any]) -> list[str]:
-    """One phrase for each class of each split whose count is not the published one."""
-    return [
+def count_differences(spec: DataSetSpec, counts: dict[str, Any]) -> str:
+    """Where the images per class and split are not the published ones, in a phrase; empty if nowhere."""
+    wrong = [
         f"{part} {word} {counts[part][word]} (expected {expected})"
         for part, row in spec.counts.items()
         for word, expected in zip(spec.labels.classes, row, strict=True)
         if counts[part][word] != expected
     ]
+    return ", ".join(wrong[:4]) + (f" and {len(wrong) - 4} more" if len(wrong) > 4 else "")
+
+
+def _require_counts(spec: DataSetSpec, source: Source, counts: dict[str, Any], allow_partial: bool) -> None:
+    if not allow_partial and (wrong := count_differences(spec, counts)):
+        raise FerBenchError(
+            f"{spec.name} in {source.path}: the counts are not the published ones: {wrong}; "
+            f"get it again, or go on with --allow-partial"
+        )
 
 
 def _counts(spec: DataSetSpec, contents: Contents) -> dict[str, Any]:
@@ -102,7 +101,7 @@ def _locked(folder: Path) -> Iterator[None]:
 def _write(contents: Contents, folder: Path) -> None:
     """Streams the images into a temporary folder beside `folder`, then renames it into place.
 
-    Written as a plain file rather than through a memory map: a full disk is then an error, not a killed process.
+    A plain file, not a memory map: a full disk is then an error and not a killed process.
     """
     temporary = folder.with_name(folder.name + ".tmp")
     for stale in (temporary, folder):  # what a killed process or a broken cache left behind; the lock is ours
@@ -147,7 +146,7 @@ def _open(spec: DataSetSpec, source: Source, folder: Path) -> FaceDataset | None
         with np.load(folder / "arrays.npz") as stored:
             arrays = dict(stored)
         return _dataset(spec, source, images, arrays, meta["fingerprint"], tuple(meta["notes"]))
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
@@ -158,6 +157,7 @@ def _in_memory(spec: DataSetSpec, source: Source, contents: Contents, note: str)
     for at, image in enumerate(contents.images()):
         images[at] = image
         fingerprint.add(image)
+    images.flags.writeable = False  # as a memory map is
     digest = fingerprint.finish(arrays["targets"], contents.ids, contents.split)
     return _dataset(spec, source, images, arrays, digest, (*contents.notes, note))
 
@@ -183,5 +183,4 @@ def _dataset(
         source=str(source.path),
         notes=notes,
     )
-    wrong = differing_counts(spec, dataset.counts())
-    return dataclasses.replace(dataset, partial=bool(wrong))
+    return dataclasses.replace(dataset, partial=bool(count_differences(spec, dataset.counts())))

@@ -1,8 +1,8 @@
 """CK+48: the last three frames of each labelled sequence of CK+, 48x48 gray, seven expressions, no neutral.
 
-Lucey et al., "The Extended Cohn-Kanade Dataset (CK+)" (CVPR workshops, 2010). A file's name has the subject, the
-sequence and the frame (S132_006_00000023.png); a frame's neighbours in its sequence are almost the same picture,
-so a split that parts them measures frame matching.
+Lucey et al., "The Extended Cohn-Kanade Dataset (CK+)" (CVPR workshops, 2010). A file's name has the subject,
+the sequence and the frame (S132_006_00000023.png); a frame's neighbours in its sequence are almost the same
+picture, so a split that parts them measures frame matching.
 """
 
 from __future__ import annotations
@@ -42,14 +42,13 @@ def read(tree: Tree, match: Match) -> Contents:
         parsed = _NAME.fullmatch(file)
         if parsed is None:
             raise FerBenchError(
-                f"{tree.path}, {name!r}: expected a name like S132_006_00000023.png (subject, sequence, frame)"
+                f"{tree.path}, {name!r}: expected <subject>_<sequence>_<frame>, as S132_006_00000023.png"
             )
         subject = parsed["subject"]
         rows.append(
             (f"{LABELS.classes[label]}/{file}", label, subject, f"{subject}_{parsed['sequence']}", name)
         )
     rows.sort()
-
     return Contents(
         ids=[row[0] for row in rows],
         targets=[row[1] for row in rows],
@@ -64,8 +63,8 @@ SPEC = DataSetSpec(
     labels=LABELS,
     counts=COUNTS,
     hints=("ck",),
-    files="ckplus/ck48.zip (the CK+48 crops), or the unpacked folder CK+48/<class>/S<subject>_<sequence>_<frame>.png",
-    licence="CK+ is for non-commercial research under the agreement of its authors; do not pass the pictures on",
+    files="ckplus/ck48.zip (the CK+48 crops), or unpacked CK+48/<class>/S<subject>_<sequence>_<frame>.png",
+    licence="CK+ is for non-commercial research under its authors' agreement; do not pass the pictures on",
     recognise=recognise,
     read=read,
 )

@@ -1,6 +1,6 @@
 """FER2013: 35,887 gray faces of 48x48, seven expressions, three official splits.
 
-Goodfellow et al., "Challenges in Representation Learning: A report on three machine learning contests" (2013).
+Goodfellow et al., "Challenges in Representation Learning: a report on three contests" (ICONIP, 2013).
 Read as Kaggle's folders of images (unpacked or in their zip), as the original CSV (plain, in a zip, in
 fer2013.tar.gz) or as the Hub's parquet files. Training is "train", PublicTest "select", PrivateTest "test".
 """
@@ -104,7 +104,6 @@ def _read_folders(tree: Tree, match: Match) -> Contents:
             label = LABELS.index(word)
         rows.append((f"{part}/{LABELS.classes[label]}/{file}", label, SPLITS[usage], name))
     rows.sort()
-
     return Contents(
         ids=[row[0] for row in rows],
         targets=[row[1] for row in rows],
@@ -177,7 +176,7 @@ def _parse_pixels(text: str, where: str) -> bytes:
 
 
 def _read_parquet(tree: Tree, match: Match) -> Contents:
-    """The Hub's usual form: an `image` column of encoded bytes and a `label` column, one or more files a split."""
+    """The Hub's usual form: columns `image` (encoded bytes) and `label`, one or more files a split."""
     ids: list[str] = []
     targets: list[int] = []
     split: list[str] = []
@@ -217,15 +216,20 @@ def _parquet_columns(data: bytes, where: str) -> tuple[list[bytes], list[int]]:
     labels = []
     for row, value in enumerate(table["label"].to_pylist(), start=1):
         with located(f"{where}, row {row}"):
-            if isinstance(value, int) and 0 <= value < len(words):
-                labels.append(LABELS.index(words[value]))
-            else:
-                labels.append(LABELS.index(str(value)))
-    return [image["bytes"] if isinstance(image, dict) else image for image in images], labels
+            is_number = isinstance(value, int) and 0 <= value < len(words)
+            labels.append(LABELS.index(words[value] if is_number else str(value)))
+    return [_encoded(image, f"{where}, row {row}") for row, image in enumerate(images, start=1)], labels
+
+
+def _encoded(image: object, where: str) -> bytes:
+    data = image.get("bytes") if isinstance(image, dict) else image
+    if not isinstance(data, bytes):
+        raise FerBenchError(f"{where}: expected the bytes of an image, found {type(data).__name__}")
+    return data
 
 
 def _class_names(metadata: dict[bytes, bytes]) -> Sequence[str]:
-    """The names behind the numbers of the `label` column, where the file has them; else FER2013's own order."""
+    """The names behind the numbers in `label`, where the file has them; else FER2013's own order."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         names: Sequence[str] = features["label"]["names"]
@@ -240,8 +244,8 @@ SPEC = DataSetSpec(
     counts=COUNTS,
     hints=("fer",),
     files=(
-        "fer2013/archive.zip (Kaggle msambare/fer2013), or the unpacked folders train/ and test/, fer2013.csv, "
-        "icml_face_data.csv (plain or zipped) or fer2013.tar.gz"
+        "fer2013/archive.zip (Kaggle msambare/fer2013), or its unpacked folders train/ and test/, or "
+        "fer2013.csv or icml_face_data.csv (plain or zipped) or fer2013.tar.gz"
     ),
     licence=LICENCE,
     recognise=recognise,

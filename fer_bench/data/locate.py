@@ -41,7 +41,7 @@ def roots(data_dir: Path | None) -> list[Path]:
             )
         if path.is_dir() and not any(path.iterdir()):
             raise DataNotFoundError(
-                f"{what} {str(path)!r} is empty: put a data set there (`python -m fer_bench data status` says what)"
+                f"{what} {str(path)!r} is empty: put a data set there; `data status` without it says what"
             )
     defaults = [path for path in (Path("data"), cache_root() / "data") if path.is_dir()]
     return [path for _, path in named] + defaults
@@ -58,7 +58,7 @@ def locate(spec: DataSetSpec, data_dir: Path | None) -> Source | None:
 
 
 def _search(spec: DataSetSpec, root: Path) -> Source | None:
-    """The set in `root`: in a sub-folder named like it, else anywhere; a broken zip counts if nothing else is found."""
+    """The set in `root`: in a sub-folder named like it, else anywhere; broken zips matter if it is not."""
     broken: FerBenchError | None = None
     for path in _candidates(spec, root):
         try:
@@ -84,8 +84,7 @@ def _candidates(spec: DataSetSpec, root: Path) -> Iterator[Path]:
     ]
     for base in (*bases, root):
         yield base
-        names = FolderTree(base).names()
-        yield from (base / name for name in names if name.lower().endswith(".zip") and name.count("/") < 2)
+        yield from sorted(path for path in base.iterdir() if path.suffix.lower() == ".zip" and path.is_file())
 
 
 def identify(spec: DataSetSpec, tree: Tree) -> Source | None:
@@ -94,9 +93,8 @@ def identify(spec: DataSetSpec, tree: Tree) -> Source | None:
     if match is None:
         return None
     zipped = {"folders": "zip of folders", "csv": "csv in a zip"}
-    in_zip = tree.path.suffix.lower() == ".zip" and tree.path.is_file()
-    layout = zipped.get(match.layout, f"{match.layout} in a zip") if in_zip else match.layout
-    path = tree.path.absolute()
+    layout = zipped.get(match.layout, f"{match.layout} in a zip") if tree.zipped else match.layout
+    path = tree.path.resolve()
     key = hashlib.sha256(f"{layout}\0{path}\0{tree.stamp(match.names)}".encode()).hexdigest()
     return Source(path=tree.path, match=match, layout=layout, key=key)
 
@@ -127,10 +125,9 @@ def hub_source(spec: DataSetSpec, progress: Progress | None = None) -> Source:
         progress(f"downloading {spec.name} from the Hub ({HUB_DATASET}); {spec.licence}")
     try:
         source = fetch(local_only=False)
-    except (
-        Exception
-    ) as error:  # the Hub's client lets those of its HTTP library through, which differs by version
-        raise DataNotFoundError(f"{not_found(spec)} (the Hub gave: {_first_line(error)})") from error
+    except Exception as error:  # its HTTP library's errors come through, and that library differs by version
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataNotFoundError(f"{not_found(spec)} (the Hub gave: {reason})") from error
     if source is None:
         raise DataNotFoundError(f"{not_found(spec)} (the Hub's {HUB_DATASET} has not the expected files)")
     return source
@@ -142,7 +139,3 @@ def not_found(spec: DataSetSpec) -> str:
         f"{spec.name} was not found: put {spec.files} into ./data, {cache_root() / 'data'}, "
         f"or the folder that FER_BENCH_DATA or --data-dir names"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,7 +1,7 @@
 """Which test images of FER2013 a network may have seen: near copies of training images, and blanks.
 
 Two images are near copies when the Pearson correlation of their pixels is above `THRESHOLD`, so a copy that
-was made brighter or given more contrast counts too. About a twelfth of FER2013's PrivateTest is found this way.
+was made brighter or given more contrast counts too: 310 of FER2013's 3589 test images (296 above 0.999).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 def near_copy_mask(dataset: FaceDataset) -> BoolArray:
-    """(n_test,) bool: the test images, in the data set's order, that are near copies or blank; cached on disk.
+    """(n_test,) bool: test images, in the data set's order, that are near copies or blank; cached on disk.
 
     Raises:
         FerBenchError: the data set has no official split.
@@ -49,9 +49,9 @@ def near_copy_mask(dataset: FaceDataset) -> BoolArray:
 
 
 def near_copies(test: UInt8Array, train: UInt8Array) -> BoolArray:
-    """(n_test,) bool for (n_test, H, W[, 3]) and (n_train, H, W[, 3]) uint8: near copies of any of `train`, or blank.
+    """(n_test,) bool: which of (n_test, H, W) uint8 are blank or near copies of any of (n_train, H, W) uint8.
 
-    Computed in chunks: a few tens of MiB beside the standardised test images, whatever the number of training images.
+    Computed in chunks: some tens of MiB beside the standardised test images, however many `train` has.
     """
     ours, blank = _standardise(test)
     highest = np.full(len(test), -1.0, dtype=np.float32)

@@ -1,7 +1,7 @@
 """SFEW v1: 675 frames of films, 720x576 colour, seven expressions.
 
-Dhall et al., "Static Facial Expressions in Tough Conditions" (ICCV workshops, 2011). A file's name starts with its
-film; one frame lies byte-identical under two expressions, so an id is class/name.
+Dhall et al., "Static Facial Expressions in Tough Conditions" (ICCV workshops, 2011). A file's name starts
+with its film; one frame lies byte-identical under two expressions, so an id is class/name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WELL_FORMED = re.compile(r"\w*[A-Za-z0-9]_\d{9}_\d{8}\.\w+")
 
 
 def recognise(names: Sequence[str]) -> Match | None:
-    """Folders named by expression with files named by film, time and frame; SFEW.xlsx anywhere belongs to it."""
+    """Folders named by expression, files by film, time and frame; SFEW.xlsx anywhere belongs to it."""
     images = class_folders(names, _FILE)
     features = tuple(name for name in names if name.endswith(FEATURES_FILE))
     return Match("folders", images + features) if images else None
@@ -45,7 +45,6 @@ def read(tree: Tree, match: Match) -> Contents:
             label = LABELS.index(word)
         rows.append((f"{LABELS.classes[label]}/{file}", label, re.split("[_-]", file)[0], name))
     rows.sort()
-
     return Contents(
         ids=[row[0] for row in rows],
         targets=[row[1] for row in rows],
@@ -57,7 +56,7 @@ def read(tree: Tree, match: Match) -> Contents:
 
 
 def _warts(tree: Tree, match: Match, rows: Sequence[tuple[str, int, str, str]]) -> Iterator[str]:
-    # Only frames that share their name can be the same frame under two expressions, so few files are read here.
+    # The same frame under two expressions has the same name, so only those few files are compared.
     repeated = {file for file, times in Counter(row[0].split("/")[1] for row in rows).items() if times > 1}
     same = defaultdict(list)
     for row in rows:
@@ -79,8 +78,8 @@ SPEC = DataSetSpec(
     labels=LABELS,
     counts=COUNTS,
     hints=("sfew",),
-    files="sfew/Images/<Class>/<Movie>_<time>_<frame>.jpg (or .png) and, for the published features, sfew/SFEW.xlsx",
-    licence="SFEW is for academic research under the agreement of its authors; the frames are from films, do not pass them on",
+    files="sfew/Images/<Class>/<Movie>_<time>_<frame>.jpg (or .png) and, for its features, sfew/SFEW.xlsx",
+    licence="SFEW is for academic research under its authors' agreement; do not pass the films' frames on",
     recognise=recognise,
     read=read,
 )

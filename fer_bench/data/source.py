@@ -52,7 +52,7 @@ class DataSetSpec:
     """One data set: how to recognise it, how to read it, what must come out.
 
     Attributes:
-        counts: the published images per class, by split ("all" where there is none), in the order of `labels`.
+        counts: published images per class, by split ("all" where there is none), in the order of `labels`.
         hints: what a folder's name starts with when it holds this set (lower case, letters and digits only).
         files: the files to get and where to put them, for the message when nothing is found.
         licence: the terms in a line.

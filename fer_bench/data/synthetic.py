@@ -4,14 +4,14 @@ A face is a list of filled polygons and lines in face units (the origin between 
 picture's edges at -1 and 1), whose points are complex numbers: x to the right, y down. Three things decide
 it: a `Person` (who), an `Expression` (what, a row of a table) and a pose. `load` then photographs it: light,
 contrast, blur, noise, something in the way. Pose and light are what a linear classifier on raw pixels cannot
-undo. RESULT
+undo.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,8 @@ from fer_bench.data.fingerprint import fingerprint
 from fer_bench.errors import UnknownNameError
 from fer_bench.labels import FER2013
 
-Points = npt.NDArray[np.complex128]
+Points = npt.NDArray[np.complexfloating[Any, Any]]
+Lengths = npt.NDArray[np.floating[Any]]
 
 SIZE = 48
 # Images of each class, by split; every subject gives one.
@@ -50,8 +51,8 @@ _CAMERA_HIGH = (0.5, 0.4, 1.1, 195, 0.28, 14)
 class Person(NamedTuple):
     """Who: tones are gray levels, lengths are in face units.
 
-    `lip` is over the skin's tone, `jaw` the chin's width over the face's; long_hair, glasses and moustache are
-    worn from a threshold of 0..1 on.
+    `lip` is over the skin's tone, `jaw` the chin's width over the face's; long_hair, glasses and moustache,
+    in 0..1, are worn from a threshold on.
     """
 
     skin: float
@@ -121,7 +122,7 @@ class Expression(NamedTuple):
 
 # fmt: off
 EXPRESSIONS = {
-    # brow: inner, outer, arch, frown; eye: upper, lower, slope; mouth: corner, upper, lower, width, square, teeth
+    # brow: inner, outer, arch, frown; eye: upper, lower, slope; mouth: corner to teeth; nose: wrinkle, fold
     "angry":    Expression(-.10,  .08, .00, 1.0,  .40, .26, -.04,  -.05, .05, .06,  .95, 1.0, 1.0,  0.0, 0.2),
     "disgust":  Expression(-.05, -.03, .02, 0.4,  .25, .08,  .00,  -.12, .10, .00,  .85, 0.3, 0.6,  1.0, 1.0),
     "fear":     Expression( .13,  .00, .00, 0.7,  .85, .50,  .03,  -.05, .07, .11, 1.15, 0.8, 0.35, 0.0, 0.0),
@@ -140,6 +141,9 @@ class _Stroke(NamedTuple):
     points: Points
     tone: float
     width: float = 0.0
+
+    def mirrored(self) -> _Stroke:
+        return self._replace(points=-self.points.conj())
 
 
 def draw_person(rng: np.random.Generator) -> Person:
@@ -238,14 +242,15 @@ def _render(strokes: list[_Stroke], background: float, rng: np.random.Generator,
     # The mean of each block in integers, the same on every machine.
     rows = pixels.reshape(size, block, size * block).sum(axis=1, dtype=np.uint16)
     sums = rows.reshape(size, size, block).sum(axis=2, dtype=np.uint16)
-    return ((sums + block**2 // 2) // block**2).astype(np.uint8)
+    means: UInt8Array = ((sums + block**2 // 2) // block**2).astype(np.uint8)
+    return means
 
 
 def _strokes(person: Person, face: Expression, gaze: complex) -> list[_Stroke]:
     """The face from back to front."""
     return [
         *_head(person),
-        *_mirrored(_eye(person, face, -gaze.conjugate())),
+        *(stroke.mirrored() for stroke in _eye(person, face, -gaze.conjugate())),
         *_eye(person, face, gaze),
         *_both(_brow(person, face)),
         *_both(_nostril(person, face)),
@@ -255,33 +260,29 @@ def _strokes(person: Person, face: Expression, gaze: complex) -> list[_Stroke]:
     ]
 
 
-def _mirrored(strokes: Iterable[_Stroke]) -> Iterator[_Stroke]:
-    for stroke in strokes:
-        yield stroke._replace(points=-stroke.points.conj())
-
-
 def _both(strokes: Iterable[_Stroke]) -> Iterator[_Stroke]:
     """What is on the right, on both sides."""
     for stroke in strokes:
         yield stroke
-        yield stroke._replace(points=-stroke.points.conj())
+        yield stroke.mirrored()
 
 
 def _head(person: Person) -> Iterator[_Stroke]:
     x, y = _CIRCLE.real, _CIRCLE.imag
     width = person.face_width + person.hair_width
-    hair = x * width + 1j * (y * (0.84 + person.hair_width) - 0.04)
+    hair: Points = x * width + 1j * (y * (0.84 + person.hair_width) - 0.04)
     if person.long_hair > 0.6:
-        hair = np.where(y > 0, np.sign(x) * width + 1j * (0.5 + 0.4 * y), hair)
+        below = y > 0
+        hair[below] = np.sign(x[below]) * width + 1j * (0.5 + 0.4 * y[below])
     yield _Stroke(hair, person.hair)
     yield _Stroke(x * 0.30 + 1j * (y * 0.6 + 0.9), person.skin * 0.80)
     yield _Stroke(x + 1j * (y * 0.35 + 1.35), person.hair * 0.5 + 60)
-    ear = x * 0.08 + 1j * (y * 0.13 + 0.02) + person.face_width + 0.01
+    ear: Points = x * 0.08 + person.face_width + 0.01 + 1j * (y * 0.13 + 0.02)
     yield from _both([_Stroke(ear, person.skin * 0.85)])
     # The chin narrows the lower half, the hairline cuts the upper one.
     narrowed = person.face_width * np.where(y > 0, 1 - (1 - person.jaw) * y**2, 1)
     hairline = -person.hairline - 0.10 * (1 - x**2) + 0.12 * (person.parting - 0.5) * x
-    face = x * narrowed + 1j * np.maximum(y * 0.84, hairline)
+    face: Points = x * narrowed + 1j * np.maximum(y * 0.84, hairline)
     yield _Stroke(face, person.skin)
     yield _Stroke(face[y > -0.2], person.skin * _SHADE, 0.012)
 
@@ -291,7 +292,7 @@ def _eye(person: Person, face: Expression, gaze: complex) -> Iterator[_Stroke]:
     centre, width = complex(person.eye_spacing, -0.08), person.eye_width
     above, below = max(face.upper_lid, 0.04) * width, max(face.lower_lid, 0.02) * width
 
-    def lid(t: npt.NDArray[np.float64], height: float) -> npt.NDArray[np.float64]:
+    def lid(t: Lengths, height: float) -> Lengths:
         return face.slope * t + height * (1 - t**2)
 
     upper = centre + _ALONG * width + 1j * lid(_ALONG, -above)
@@ -376,7 +377,8 @@ def _photograph(face: UInt8Array, rng: np.random.Generator) -> UInt8Array:
     picture = (1 - 2 * blur) * picture[1:-1] + blur * (picture[:-2] + picture[2:])
     picture = (1 - 2 * blur) * picture[:, 1:-1] + blur * (picture[:, :-2] + picture[:, 2:])
     picture += grain * rng.standard_normal(face.shape)
-    return np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
+    shot: UInt8Array = np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
+    return shot
 
 
 def _generator(seed: int, split: str, person: int, label: int) -> np.random.Generator:

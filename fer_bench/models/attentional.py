@@ -1,8 +1,8 @@
 """The attentional CNN and the CNN that also sees HOG features (the report without authors; paper 4 of the
 benchmark).
 
-The claims: a spatial transformer before four convolutions lets "networks with less than 10 layers compete
-with much deeper ones", 70.02% on FER2013; a CNN whose dense layers also read the HOG of the face is explored
+The claims: a spatial transformer lets "neural networks with less than 10 layers" compete with much deeper
+ones, 70.02% on FER2013; a CNN whose dense layers also read the HOG of the face is explored
 without a number.
 
 The text joins two earlier ones, arXiv 1902.01019 (Deep-Emotion, the attentional network) and arXiv 1704.06756
@@ -12,10 +12,10 @@ The text joins two earlier ones, arXiv 1902.01019 (Deep-Emotion, the attentional
   55%.
 - `attentional_cnn_wide`: ours, the same idea with the width and the batch norms that the small one lacks:
   pairs of 32, 64, 128 and 256 filters and a dense layer of 128.
-- `hog_cnn_2`, `hog_cnn_4`: "CNNs with variable depths"; the widths are those of Alizadeh & Fazel's shallow
-  and deep networks. HOG: 9 orientations, 8x8 pixels a cell, 2x2 cells a block.
+- `hog_cnn_2`, `hog_cnn_4`: "CNNs with variable depths", no widths stated; chosen after Alizadeh & Fazel's
+  shallow and deep networks. HOG: 9 orientations, 8x8 pixels a cell, 2x2 cells a block.
 - The rate of Adam (1e-3), the batch size (128), the strength of the L2 term (1e-4) and the number of epochs
-  (60, 40 with HOG) are not stated.
+  (at most 40) are not stated.
 - The "saturation" step does nothing to a gray image.
 """
 

@@ -46,9 +46,9 @@ def build(num_classes: int = 7, *, batch_norm: bool = True, dropout: bool = True
 
 PAPER = Recipe(
     name="paper",
-    note="Adam, at most 32 epochs, the epoch best on the validation set, ended after 6 without a better one. Not stated, chosen: rate 1e-3, batches of "
-    "128, flips (the paper's training accuracy still rises after 32 epochs, which fits some augmentation), "
-    "Glorot uniform initialisation as Keras does.",
+    note="Adam, at most 32 epochs, the epoch best on the validation set, ended after 6 without a better "
+    "one. Not stated, chosen: rate 1e-3, batches of 128, flips (the paper's training accuracy still rises "
+    "after 32 epochs, which fits some augmentation), Glorot uniform initialisation as Keras does.",
     batch_size=128,
     epochs=32,
     optimizer=Optimizer(name="adam", lr=1e-3),

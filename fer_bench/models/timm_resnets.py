@@ -138,6 +138,7 @@ def _large(name: str, title: str, parameters: int, frozen: float, finetuned: flo
         "Removal and Convolutional Neural Networks",
         build=f"{__name__}:build_{name}",
         recipes=(FROM_IMAGENET_FROZEN, FROM_IMAGENET),
+        imagenet_weights=f"{name.removesuffix('_224')}.tv_in1k",
         parameters=parameters,
         size=224,
         channels=3,

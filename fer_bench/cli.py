@@ -1,0 +1,465 @@
+"""The command line: `python -m fer_bench`. All printing is here."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from fer_bench import registry, suite
+from fer_bench.errors import FerBenchError, UnknownNameError
+from fer_bench.protocols import PROTOCOLS, get_protocol
+
+if TYPE_CHECKING:
+    from fer_bench.bench import RunRequest
+    from fer_bench.engine import PlanItem
+    from fer_bench.fit import Compute, Progress
+    from fer_bench.records import RunRecord
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line and exit code 2, like all bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise FerBenchError(f"{message} (see `{self.prog} --help`)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code: 0 well, 1 something failed, 2 bad input."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        parser, commands = _parser()
+        if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
+            raise UnknownNameError("command", arguments[0], commands)
+        options = parser.parse_args(arguments)
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except FerBenchError as error:
+        print(f"fer_bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fer_bench: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `fer_bench list | head`
+        sys.stderr.close()
+        return 1
+
+
+def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
+    parser = _Parser(prog="fer_bench", description="Facial-expression models under shared, honest protocols.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def add(name: str, command: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(command=command)
+        return sub
+
+    run = add("run", _run, "Train and evaluate; skips what is done, goes on with what was cut off.")
+    run.add_argument("--all", action="store_true", help="every row of the suite")
+    run.add_argument("--model", nargs="+", metavar="M", default=[], help="models by name (see `list`)")
+    run.add_argument("--spec", nargs="+", metavar="MODULE:SPEC", default=[], help="your own models, no fork needed")
+    run.add_argument("--protocol", nargs="+", metavar="P", help="default: fer2013, or synthetic without real data")
+    run.add_argument("--recipe", metavar="R", help="default: paper where there is one, else fer_bench")
+    run.add_argument("--seeds", type=_seeds, default=(0,), metavar="0,1,2")
+    run.add_argument("--quick", action="store_true", help="a few steps on a subset, into quick/, to see that it works")
+    run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    run.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; default: a GPU if there is one")
+    run.add_argument("--jobs", type=_positive, default=1, metavar="N", help="runs at a time; they share the cores")
+    run.add_argument("--budget", type=_duration, metavar="2h", help="start no run that would end after this time")
+    _add_data_options(run)
+
+    score = add("score", _score, "Score predictions made elsewhere as a row marked external.")
+    score.add_argument("predictions", type=Path, help="CSV: id, then a probability for each class or one `prediction`")
+    score.add_argument("--protocol", required=True, metavar="P")
+    score.add_argument("--name", required=True, help="what to call the row")
+    _add_data_options(score)
+
+    add("list", _list, "Models, their recipes and protocols.")
+    status = add("status", _status, "What is done, what is to do, and what is skipped and why.")
+    _add_data_options(status)
+
+    data = add("data", _data, "What data were found, or what to get and where to put it.")
+    data.add_argument("action", choices=("status", "check"))
+    data.add_argument("names", nargs="*", metavar="NAME", help="data sets; default: all that are found")
+    _add_data_options(data)
+
+    board = add("leaderboard", _leaderboard, "Build, show or verify the board.")
+    board.add_argument("action", choices=("build", "show", "verify", "measure"))
+    board.add_argument("--protocol", metavar="P", help="show this one only")
+    board.add_argument("--weights", action="store_true", help="verify: predict again with the shipped networks")
+    board.add_argument("--data-dir", type=Path, metavar="DIR")
+
+    compare = add("compare", _compare, "Are two rows different? Paired bootstrap and McNemar's test.")
+    compare.add_argument("a", metavar="A", help="model or model.recipe")
+    compare.add_argument("b", metavar="B")
+    compare.add_argument("--protocol", required=True, metavar="P")
+
+    predict = add("predict", _predict, "Classify pictures with a shipped network; each is taken whole, as one face.")
+    predict.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    predict.add_argument("--model", required=True, metavar="M", help="model or model.recipe")
+    predict.add_argument("--csv", type=Path, metavar="OUT", help="write all probabilities there")
+    return parser, set(commands.choices)
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data sets are")
+    parser.add_argument(
+        "--allow-partial", action="store_true", help="accept other counts than the published ones; marks the record"
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive whole number, got {text!r}")
+    return int(text)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise argparse.ArgumentTypeError(f"expected whole numbers like 0,1,2, got {text!r}")
+    return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+
+
+def _duration(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected a time like 90s, 30m or 2h, got {text!r}")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+# run
+
+
+def _run(options: argparse.Namespace) -> int:
+    import shutil
+    import time
+
+    from fer_bench import engine
+    from fer_bench.bench import RunRequest
+    from fer_bench.fit import Compute
+    from fer_bench.records import Workspace
+
+    models = [*options.model, *options.spec]
+    if options.all == bool(models):
+        raise FerBenchError("say what to run: --all, or --model NAME ... (see `fer_bench list`)")
+    if options.all and (options.protocol or options.recipe):
+        raise FerBenchError("--all runs the whole suite; --protocol and --recipe go with --model")
+    workspace = Workspace()
+    if options.quick:
+        workspace = engine.quick_workspace(workspace.root)
+    template = RunRequest(
+        model="", recipe="", protocol="", workspace=workspace, data_dir=options.data_dir,
+        allow_partial=options.allow_partial, quick=options.quick,
+    )  # fmt: skip
+    if options.all:
+        requests = engine.suite_requests(template, options.seeds)
+    else:
+        requests = _requests(template, models, options)
+    compute = engine.slots(Compute.detect(options.device), options.jobs)
+    if options.quick and not options.dry_run:
+        shutil.rmtree(workspace.root, ignore_errors=True)  # what an earlier trial left is worth nothing
+    items = engine.plan(requests, compute)
+    _print_plan(items, options.jobs)
+    todo = [item for item in items if item.state == "to do"]
+    if options.dry_run or not todo:
+        return 0
+    started = time.monotonic()
+    if options.quick:
+        outcomes = engine.in_this_process(todo, compute, _work)
+    else:
+        outcomes = engine.in_processes(todo, compute, _work, options.jobs, options.budget)
+    failed = skipped = well = 0
+    for outcome in outcomes:
+        if outcome.not_started:
+            skipped += 1
+            print(f"not started: {outcome.request.name}: {outcome.error}")
+        elif outcome.error:
+            failed += 1
+            print(f"FAILED: {outcome.request.name}: {outcome.error}", file=sys.stderr)
+        else:
+            well += 1
+    if well:
+        from fer_bench import leaderboard
+
+        leaderboard.build(workspace)
+    print(
+        f"{well} finished, {failed} failed, {skipped} not started, in {_time(time.monotonic() - started)}; "
+        f"the board is in {workspace.leaderboard}"
+    )
+    return 1 if failed else 0
+
+
+def _requests(
+    template: RunRequest, models: Sequence[str], options: argparse.Namespace
+) -> list[tuple[RunRequest, str]]:
+    from fer_bench import data
+
+    protocols = options.protocol
+    if not protocols:
+        found = {status.name for status in data.status(options.data_dir) if status.found}
+        protocols = ["fer2013" if "fer2013" in found else "synthetic"]
+        if protocols == ["synthetic"]:
+            print("no real data found: using the embedded drawings (see `fer_bench data status`)")
+    requests = []
+    for model in models:
+        spec = registry.get_spec(model)
+        for protocol in protocols:
+            dataset = get_protocol(protocol).dataset
+            recipe = options.recipe or _default_recipe(spec.name, model, dataset)
+            spec.recipe(recipe, dataset)
+            for seed in options.seeds:
+                request = replace(template, model=model, recipe=recipe, protocol=protocol, seed=seed)
+                missing = suite.missing(model, recipe, protocol) if model == spec.name else ""
+                requests.append((request, missing))
+    return requests
+
+
+def _default_recipe(name: str, model: str, dataset: str) -> str:
+    spec = registry.get_spec(model)
+    fitting = [recipe.name for recipe in spec.recipes if not recipe.datasets or dataset in recipe.datasets]
+    if not fitting:
+        raise FerBenchError(f"{name} has no recipe for {dataset}")
+    return next((recipe for recipe in ("paper", "fer_bench") if recipe in fitting), fitting[0])
+
+
+def _print_plan(items: Sequence[PlanItem], jobs: int) -> None:
+    skipped: dict[str, list[str]] = {}
+    width = max((len(item.request.name) for item in items), default=0)
+    for item in items:
+        if item.state == "skipped":
+            skipped.setdefault(item.reason, []).append(item.request.name)
+        else:
+            print(f"{item.state:6} {item.request.name:{width}} {_time(item.seconds):>8}")
+    for reason, names in skipped.items():
+        print(f"skipped, {reason}:")
+        for name in names:
+            print(f"       {name}")
+    todo = [item for item in items if item.state == "to do"]
+    done = sum(item.state == "done" for item in items)
+    print(
+        f"{done} done, {len(todo)} to do, {len(items) - done - len(todo)} skipped; "
+        f"estimated time {_time(sum(item.seconds for item in todo) / jobs)}"
+    )
+
+
+def _work(request: RunRequest, compute: Compute, quiet: bool) -> RunRecord:
+    """One run with a progress bar, or with a line an epoch where several run at once."""
+    from fer_bench import bench
+
+    report = _Lines(request.name) if quiet or not sys.stdout.isatty() else _Bar(request.name)
+    with report:
+        record = bench.run(request, compute, progress=report.progress, phase=report.phase)
+    bench.publish(record, request.workspace)
+    print(f"{request.name}: {100 * record.accuracy():.2f}% on test in {_time(record.train_seconds)}", flush=True)
+    return record
+
+
+class _Lines:
+    """A line an epoch."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def phase(self, text: str) -> None:
+        """What the run does now."""
+
+    def progress(self, fold: int, folds: int, state: Progress) -> None:
+        """After each step; prints after an epoch's last."""
+        if state.step == state.steps:
+            print(f"{self._name}: {_progress_text(fold, folds, state)}", flush=True)
+
+
+class _Bar(_Lines):
+    """A live bar."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        self._bar = RichProgress(TextColumn("{task.fields[name]}"), BarColumn(), TextColumn("{task.description}"))
+        self._task = self._bar.add_task("", name=name, total=1)
+
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def phase(self, text: str) -> None:
+        self._bar.update(self._task, description=text)
+
+    def progress(self, fold: int, folds: int, state: Progress) -> None:
+        total = state.epochs * state.steps
+        self._bar.update(
+            self._task,
+            completed=(state.epoch - 1) * state.steps + state.step,
+            total=total,
+            description=_progress_text(fold, folds, state),
+        )
+
+
+def _progress_text(fold: int, folds: int, state: Progress) -> str:
+    return (
+        (f"fold {fold + 1}/{folds} " if folds > 1 else "")
+        + f"epoch {state.epoch}/{state.epochs} loss {state.loss:.4f} accuracy {100 * state.accuracy:.1f}% "
+        + f"{state.images_per_s:.0f} img/s, {_time(state.seconds_left)} left"
+    )
+
+
+def _score(options: argparse.Namespace) -> int:
+    from fer_bench import bench, leaderboard
+    from fer_bench.records import Workspace
+
+    workspace = Workspace()
+    record = bench.score_external(
+        options.predictions, options.name, options.protocol, workspace,
+        data_dir=options.data_dir, allow_partial=options.allow_partial,
+    )  # fmt: skip
+    leaderboard.build(workspace)
+    print(f"{options.name} on {options.protocol}: {100 * record.accuracy():.2f}% (external)")
+    return 0
+
+
+# list, status, data
+
+
+def _list(options: argparse.Namespace) -> int:
+    rows: dict[str, dict[str, list[str]]] = {name: {} for name in registry.list_models()}
+    unregistered: dict[str, None] = {}
+    for row in suite.rows():
+        if row.model in rows:
+            if not row.missing:
+                rows[row.model].setdefault(row.recipe, []).append(row.protocol)
+        else:
+            unregistered[row.model] = None
+    for name, recipes in rows.items():
+        spec = registry.get_spec(name)
+        print(f"{name}: {spec.title}; {spec.size}x{spec.size}, {spec.parameters:,} parameters")
+        for recipe in dict.fromkeys(recipe.name for recipe in spec.recipes):
+            where = ", ".join(recipes.get(recipe, ())) or "not in the suite"
+            print(f"    {recipe}: {where}")
+    if unregistered:
+        print(f"not there yet: {', '.join(unregistered)}")
+    print(f"protocols: {', '.join(PROTOCOLS)}")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from fer_bench import engine
+    from fer_bench.bench import RunRequest
+    from fer_bench.fit import Compute
+
+    template = RunRequest(
+        model="", recipe="", protocol="", data_dir=options.data_dir, allow_partial=options.allow_partial
+    )
+    compute = engine.slots(Compute.detect(), 1)
+    _print_plan(engine.plan(engine.suite_requests(template, (0,)), compute), 1)
+    return 0
+
+
+def _data(options: argparse.Namespace) -> int:
+    from fer_bench import data
+
+    for name in options.names:
+        if name not in data.DATASETS:
+            raise UnknownNameError("data set", name, data.DATASETS)
+    statuses = [s for s in data.status(options.data_dir) if not options.names or s.name in options.names]
+    if options.action == "status":
+        for status in statuses:
+            print(f"{status.name}: {'found' if status.found else 'not found'}: {status.message}")
+            if status.licence:
+                print(f"    {status.licence}")
+        return 0
+    for status in statuses:
+        if not status.found and not options.names:
+            continue
+        result = data.check(status.name, options.data_dir, allow_partial=options.allow_partial)
+        print(f"{result.name}: {result.layout} at {result.source}{' (PARTIAL)' if result.partial else ''}")
+        for part, counts in result.counts.items():
+            words = ", ".join(f"{word} {count}" for word, count in counts.items())
+            print(f"    {part}: {sum(counts.values())} images: {words}")
+        print(f"    fingerprint {result.fingerprint}")
+        for note in result.notes:
+            print(f"    note: {note}")
+    return 0
+
+
+# leaderboard, compare, predict
+
+
+def _leaderboard(options: argparse.Namespace) -> int:
+    from fer_bench import leaderboard
+    from fer_bench.records import Workspace
+
+    workspace = Workspace()
+    if options.protocol is not None:
+        get_protocol(options.protocol)
+    if options.action == "measure":
+        leaderboard.measure_latency(workspace)
+    if options.action == "verify":
+        results = leaderboard.verify(workspace, with_weights=options.weights, data_dir=options.data_dir)
+        for result in results:
+            print(f"{'ok' if result.ok else 'FAILED'}: {result.path}: {'; '.join(result.messages)}")
+        failed = sum(not result.ok for result in results)
+        print(f"{len(results) - failed} verified, {failed} failed")
+        return 1 if failed else 0
+    frame = leaderboard.build(workspace)
+    if options.action == "show":
+        from rich.console import Console
+
+        for table in leaderboard.show(frame, options.protocol):
+            Console().print(table)
+    else:
+        print(f"{len(frame)} rows in {workspace.leaderboard / 'leaderboard.csv'}")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from fer_bench import leaderboard
+    from fer_bench.records import Workspace
+
+    get_protocol(options.protocol)
+    print(leaderboard.compare(Workspace(), options.a, options.b, options.protocol))
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    import csv
+    import io
+
+    from fer_bench import bench
+    from fer_bench.predict import read_picture
+    from fer_bench.records import Workspace, write_bytes
+
+    predictor = bench.load_published(Workspace(), options.model)
+    rows = []
+    for path in options.files:
+        probabilities = predictor.predict(read_picture(path)[None])[0]
+        best = int(probabilities.argmax())
+        rows.append([str(path), predictor.classes[best], *(f"{p:.6f}" for p in probabilities)])
+        print(f"{path}: {predictor.classes[best]} {100 * probabilities[best]:.1f}%")
+    if options.csv is not None:
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["file", "prediction", *predictor.classes])
+        writer.writerows(rows)
+        write_bytes(options.csv, text.getvalue().encode())
+    return 0

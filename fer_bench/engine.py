@@ -1,0 +1,236 @@
+"""Plans runs and executes them on this machine, each in a process of its own, in a fixed number of slots."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Literal
+
+from fer_bench import bench, data, suite
+from fer_bench.data.dataset import FaceDataset
+from fer_bench.errors import DataNotFoundError, FerBenchError
+from fer_bench.fit import Compute, steps_per_epoch
+from fer_bench.protocols import get_protocol
+from fer_bench.records import RunRecord, Workspace, list_records, read_record
+from fer_bench.specs import ModelSpec, Recipe
+
+# What a thread of a recent server processor trains, in multiply-adds a second, where no record says better.
+MULTIPLY_ADDS_PER_S = 50e9
+# A training step costs about three forward passes; predicting every view of the test part is another dozen each.
+STEP_COST = 3
+
+
+@dataclass(frozen=True)
+class PlanItem:
+    """One run of a plan: its state, why it is skipped, and how long it should take."""
+
+    request: bench.RunRequest
+    state: Literal["done", "to do", "skipped"]
+    reason: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended; `error` is empty if it ended well."""
+
+    request: bench.RunRequest
+    error: str = ""
+    not_started: bool = False
+
+
+def suite_requests(template: bench.RunRequest, seeds: Sequence[int]) -> list[tuple[bench.RunRequest, str]]:
+    """The suite's rows as requests with the reason why one can't run; the synthetic rows if there is no real data."""
+    found = {status.name for status in data.status(template.data_dir) if status.found}
+    rows = suite.rows() if found - {"synthetic"} else suite.synthetic_rows()
+    return [
+        (replace(template, model=row.model, recipe=row.recipe, protocol=row.protocol, seed=seed), row.missing)
+        for row in rows
+        for seed in seeds
+    ]
+
+
+def plan(requests: Sequence[tuple[bench.RunRequest, str]], compute: Compute) -> list[PlanItem]:
+    """What is done, what is to do in which order, and what is skipped and why.
+
+    To-do runs come cheapest first, those that start from another run's network after the rest.
+    """
+    loaded: dict[str, FaceDataset | str] = {}
+    rates = _measured_rates(requests[0][0].workspace if requests else Workspace())
+    items = [_plan_one(request, missing, compute, loaded, rates) for request, missing in requests]
+    order = {"done": 0, "to do": 1, "skipped": 2}
+    return sorted(items, key=lambda item: (order[item.state], _transfers(item), item.seconds))
+
+
+def _transfers(item: PlanItem) -> bool:
+    return item.state == "to do" and item.request.resolved_recipe().pretrained != "none"
+
+
+def _plan_one(
+    request: bench.RunRequest,
+    missing: str,
+    compute: Compute,
+    loaded: dict[str, FaceDataset | str],
+    rates: dict[tuple[str, str], float],
+) -> PlanItem:
+    if missing:
+        return PlanItem(request, "skipped", missing)
+    protocol = get_protocol(request.protocol)
+    recipe = request.resolved_recipe()
+    unavailable = bench.pretrained_unavailable(request.spec, recipe)
+    if unavailable:
+        return PlanItem(request, "skipped", unavailable)
+    if protocol.dataset not in loaded:
+        try:
+            loaded[protocol.dataset] = data.load(
+                protocol.dataset, request.data_dir, allow_partial=request.allow_partial
+            )
+        except DataNotFoundError as error:
+            loaded[protocol.dataset] = str(error)
+    dataset = loaded[protocol.dataset]
+    if isinstance(dataset, str):
+        return PlanItem(request, "skipped", dataset)
+    record = bench.done(request)
+    if record is not None and record.data.fingerprint == dataset.fingerprint:
+        return PlanItem(request, "done", seconds=record.train_seconds)
+    return PlanItem(request, "to do", seconds=_estimate(request, recipe, dataset, compute, rates))
+
+
+def _measured_rates(workspace: Workspace) -> dict[tuple[str, str], float]:
+    """Images a second by (model, kind of device), from the records there are."""
+    rates = {}
+    for path in list_records(workspace):
+        try:
+            record = read_record(path)
+        except FerBenchError:
+            continue  # `leaderboard verify` is where a broken record is reported
+        seen = [row["images_per_s"] for fold in record.folds for row in fold.history]
+        if seen:
+            rates[record.model, record.device.type] = sum(seen) / len(seen)
+    return rates
+
+
+def _estimate(
+    request: bench.RunRequest,
+    recipe: Recipe,
+    dataset: FaceDataset,
+    compute: Compute,
+    rates: dict[tuple[str, str], float],
+) -> float:
+    folds = bench.folds_for(request, dataset, get_protocol(request.protocol))
+    images = 0.0
+    for fold in folds:
+        per_epoch = steps_per_epoch(len(fold.train), recipe.batch_size)
+        steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * per_epoch
+        # Scoring: each of the thirteen versions of a test image is one forward pass.
+        images += steps * recipe.batch_size + 13 / STEP_COST * (len(fold.test) + len(fold.select))
+    rate = rates.get((request.spec.name, compute.device.partition(":")[0]))
+    if rate is None:
+        _, multiply_adds = _cost(request.spec, recipe)
+        rate = MULTIPLY_ADDS_PER_S * compute.threads / (STEP_COST * multiply_adds)
+    return images / rate
+
+
+def _cost(spec: ModelSpec, recipe: Recipe) -> tuple[int, int]:
+    return bench.network_cost(spec, 7, dict(recipe.model_options))
+
+
+def budgeted(items: Sequence[PlanItem], seconds: float | None, started: float) -> Callable[[PlanItem], bool]:
+    """Whether the next run's estimate still fits; without a budget everything does."""
+    return lambda item: seconds is None or time.monotonic() - started + item.seconds <= seconds
+
+
+Worker = Callable[[bench.RunRequest, Compute, bool], RunRecord]
+
+
+def in_this_process(items: Sequence[PlanItem], compute: Compute, worker: Worker) -> Iterator[Outcome]:
+    """One after the other, for runs of seconds."""
+    for item in items:
+        try:
+            worker(item.request, compute, False)
+        except FerBenchError as error:
+            yield Outcome(item.request, str(error))
+        except Exception as error:  # a bug in one row must not hide the others
+            yield Outcome(item.request, f"{type(error).__name__}: {error}")
+        else:
+            yield Outcome(item.request)
+
+
+def in_processes(
+    items: Sequence[PlanItem], compute: Compute, worker: Worker, jobs: int, budget: float | None
+) -> Iterator[Outcome]:
+    """Each run in a process of its own, `jobs` at a time; yields as they end, goes on after a failure."""
+    context = multiprocessing.get_context("spawn")
+    waiting = list(items)
+    running: dict[Connection, tuple[bench.RunRequest, BaseProcess]] = {}
+    fits = budgeted(items, budget, time.monotonic())
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                item = waiting.pop(0)
+                if not fits(item):
+                    yield Outcome(item.request, "does not fit into the rest of the budget", not_started=True)
+                    continue
+                receiver, sender = context.Pipe(duplex=False)
+                process = context.Process(
+                    target=_child, args=(sender, os.getpid(), worker, item.request, compute, jobs > 1)
+                )
+                process.start()
+                sender.close()
+                running[receiver] = (item.request, process)
+            for receiver in wait(list(running)):
+                assert isinstance(receiver, Connection)
+                request, process = running.pop(receiver)
+                try:
+                    error = receiver.recv()
+                except EOFError:
+                    process.join()
+                    error = f"its process ended with {_exit_name(process.exitcode)} before it could report"
+                process.join()
+                yield Outcome(request, error)
+    finally:
+        for _, process in running.values():
+            process.terminate()
+
+
+def _exit_name(code: int | None) -> str:
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+
+
+def _child(
+    sender: Connection, parent: int, worker: Worker, request: bench.RunRequest, compute: Compute, quiet: bool
+) -> None:
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    try:
+        worker(request, compute, quiet)
+        sender.send("")
+    except FerBenchError as error:
+        sender.send(str(error))
+    except Exception as error:
+        sender.send(f"{type(error).__name__}: {error}")
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that started it is gone: it would go on unseen and hold the run's lock."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def slots(compute: Compute, jobs: int) -> Compute:
+    """The share of the processor's cores that each of `jobs` slots gets."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return replace(compute, threads=max(1, cores // jobs))
+
+
+def quick_workspace(root: Path) -> Workspace:
+    """A place apart from the board for `--quick`."""
+    return Workspace(root / "quick")
+

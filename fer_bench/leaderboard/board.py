@@ -1,0 +1,134 @@
+"""The files of the board: a pure function of the records, the latency measurement and the weights."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_bench.leaderboard.latency import read_latency
+from fer_bench.leaderboard.rows import frame, read_rows
+from fer_bench.protocols import PROTOCOLS, get_protocol
+from fer_bench.records import Workspace, list_records, read_record, write_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+START, END = "<!-- board:start -->", "<!-- board:end -->"
+
+
+def build(workspace: Workspace) -> pd.DataFrame:
+    """Write the CSV, the page, the manifest of the weights and, between its markers, the README's board.
+
+    The same records give the same bytes; each file is written whole or not at all, and none if a record is bad.
+
+    Returns:
+        The board as the CSV has it; accuracies in percent.
+
+    Raises:
+        FerBenchError: a record, its predictions or the latency measurement can't be read; the message names the file.
+    """
+    board, files = render(workspace)
+    files[workspace.weights / "manifest.json"] = _manifest(workspace)
+    for path, content in files.items():
+        write_bytes(path, content)
+    return board
+
+
+def render(workspace: Workspace) -> tuple[pd.DataFrame, dict[Path, bytes]]:
+    """The board and the content of every file that depends on nothing but the records and the latency.
+
+    The README is one of them if it has the two markers; what stands outside them stays as it is.
+
+    Raises:
+        FerBenchError: as `build`.
+    """
+    from fer_bench.leaderboard.page import page
+
+    latency = read_latency(workspace)
+    board = frame(read_rows(workspace), latency["milliseconds"] if latency else {})
+    files = {
+        workspace.leaderboard / "leaderboard.csv": board.to_csv(index=False, lineterminator="\n").encode(),
+        workspace.leaderboard / "index.html": page(board, latency).encode(),
+    }
+    readme = workspace.root / "README.md"
+    if readme.exists():
+        before, start, rest = readme.read_text(encoding="utf-8").partition(START)
+        _, end, after = rest.partition(END)
+        if start and end:
+            files[readme] = f"{before}{START}\n{_markdown(board)}\n{END}{after}".encode()
+    return board, files
+
+
+def show(board: pd.DataFrame, protocol: str) -> Table:
+    """One protocol's rows for the terminal.
+
+    Raises:
+        UnknownNameError: no such protocol.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from fer_bench.leaderboard import text
+
+    result = Table(title=get_protocol(protocol).title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    headings, lines = text.table(board[board["protocol"] == protocol])
+    if not lines:
+        result.caption = "no records yet"
+    for heading in headings:
+        result.add_column(heading, justify="left" if heading in text.LEFT_ALIGNED else "right", no_wrap=True)
+    for line in lines:
+        result.add_row(*map(Text, line))  # a name with brackets is no markup
+    return result
+
+
+def _markdown(board: pd.DataFrame) -> str:
+    from fer_bench.leaderboard import text
+
+    parts = []
+    for protocol in PROTOCOLS.values():
+        headings, lines = text.table(board[board["protocol"] == protocol.name])
+        if not lines:
+            continue
+        rule = [":--" if heading in text.LEFT_ALIGNED else "--:" for heading in headings]
+        table = "\n".join(_markdown_line(line) for line in (headings, rule, *lines))
+        parts.append(f"### `{protocol.name}`: {protocol.title}\n\n{protocol.caveat}\n\n{table}\n")
+    if not parts:
+        return "\nNo records yet.\n"
+    return "\n" + "\n".join([*parts, f"{text.ORIGIN} {text.TIES}\n"])
+
+
+def _markdown_line(cells: list[str]) -> str:
+    # A name made elsewhere must neither end its cell nor become markup.
+    return f"| {' | '.join(escape(cell, quote=False).replace('|', '&#124;') for cell in cells)} |"
+
+
+def _manifest(workspace: Workspace) -> bytes:
+    """What lies in `weights/`, each file with the run that it comes from, found by its sha256."""
+    from fer_bench.weights import sha256
+
+    origin = {}
+    for path in list_records(workspace):
+        record = read_record(path)
+        for fold in record.folds:
+            origin.setdefault(fold.weights_sha256, (path, record))
+    entries = []
+    for file in sorted(workspace.weights.glob("*.safetensors")):
+        digest = sha256(file)
+        entry: dict[str, Any] = {"file": file.name, "sha256": digest, "bytes": file.stat().st_size, "record": None}
+        if digest in origin:
+            path, record = origin[digest]
+            entry |= {
+                "record": path.relative_to(workspace.root).as_posix(),
+                "model": record.model,
+                "recipe": record.recipe_name,
+                "protocol": record.protocol,
+                "seed": record.seed,
+                "select_accuracy": round(100 * record.accuracy(part="select"), 2) if "select" in record.metrics else None,
+                "test_accuracy": round(100 * record.accuracy(), 2),
+            }
+        entries.append(entry)
+    return json.dumps(entries, indent=1).encode() + b"\n"

@@ -1,0 +1,101 @@
+"""CPU latency of the networks: measured when asked for, read when the board is built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fer_bench import registry
+from fer_bench.errors import FerBenchError
+from fer_bench.records import Workspace, write_bytes
+
+WARM_UP = 5
+REPEATS = 30
+
+
+def latency_path(workspace: Workspace) -> Path:
+    """Where the measurement lies."""
+    return workspace.leaderboard / "latency.json"
+
+
+def read_latency(workspace: Workspace) -> dict[str, Any] | None:
+    """What `measure_latency` wrote, or None if nothing was measured.
+
+    Raises:
+        FerBenchError: the file is not such a measurement.
+    """
+    path = latency_path(workspace)
+    if not path.exists():
+        return None
+    try:
+        values: dict[str, Any] = json.loads(path.read_bytes())
+        for model, milliseconds in values["milliseconds"].items():
+            if not isinstance(milliseconds, int | float):
+                raise TypeError(f"milliseconds of {model} are {milliseconds!r}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FerBenchError(f"{path}: not a latency measurement ({error}); measure again") from error
+    return values
+
+
+def measure_latency(
+    workspace: Workspace, progress: Callable[[int, int, str], None] | None = None
+) -> dict[str, Any]:
+    """Measure every registered network and write `leaderboard/latency.json`.
+
+    One image at a time, one thread, float32, evaluation mode, channels last: the median of 30 forward passes after
+    5 to warm up. Reading, resizing and normalising the picture are not in it.
+
+    Args:
+        workspace: where to write.
+        progress: called with the number measured, the number of all and the name of the next.
+
+    Returns:
+        {"cpu", "threads", "torch", "date", "milliseconds": {model: median}}.
+    """
+    import datetime
+
+    import torch
+
+    from fer_bench.bench import device_name
+    from fer_bench.fit import Compute
+
+    names = registry.list_models()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    milliseconds = {}
+    try:
+        for number, name in enumerate(names):
+            if progress:
+                progress(number, len(names), name)
+            milliseconds[name] = _median_milliseconds(name)
+    finally:
+        torch.set_num_threads(threads)
+    result = {
+        "cpu": device_name(Compute(device="cpu")),
+        "threads": 1,
+        "torch": torch.__version__,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "milliseconds": milliseconds,
+    }
+    write_bytes(latency_path(workspace), json.dumps(result, indent=1).encode() + b"\n")
+    return result
+
+
+def _median_milliseconds(name: str) -> float:
+    import time
+    from statistics import median
+
+    import torch
+
+    spec = registry.get_spec(name)
+    network = registry.build(spec).eval().to(memory_format=torch.channels_last)
+    image = torch.rand(1, spec.channels, spec.size, spec.size).contiguous(memory_format=torch.channels_last)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(WARM_UP + REPEATS):
+            started = time.perf_counter()
+            network(image)
+            seconds.append(time.perf_counter() - started)
+    return round(1000 * median(seconds[WARM_UP:]), 2)

@@ -1,0 +1,298 @@
+"""Records -> rows: one (protocol, model, recipe) a row, the mean over its seeds, ranked within its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fer_bench import registry, stats
+from fer_bench.errors import FerBenchError, UnknownNameError
+from fer_bench.protocols import PROTOCOLS
+from fer_bench.records import ANY_FLOAT, RunRecord, Workspace, list_records, read_arrays, read_record
+from fer_bench.specs import View
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The CSV's columns in order, each with the pandas type that keeps an empty cell apart from a zero.
+COLUMNS = {
+    "protocol": "str",
+    "rank": "Int64",
+    "tied": "bool",
+    "model": "str",
+    "recipe": "str",
+    "seeds": "int64",
+    "accuracy": "float64",
+    "deviation": "float64",
+    "interval_low": "float64",
+    "interval_high": "float64",
+    "flip": "float64",
+    "ten_crop": "float64",
+    "near_copy_free": "float64",
+    "select_accuracy": "float64",
+    "macro_f1": "float64",
+    "mean_recall": "float64",
+    "log_loss": "float64",
+    "calibration_error": "float64",
+    "reported": "float64",
+    "gap": "float64",
+    "parameters": "Int64",
+    "multiply_adds": "Int64",
+    "cpu_ms": "float64",
+    "training_minutes": "float64",
+    "device": "str",
+    "precision": "str",
+    "pretrained": "str",
+    "partial": "bool",
+    "external": "bool",
+    "trained_on_select": "bool",
+    "commit": "str",
+}
+
+
+class Outcomes(NamedTuple):
+    """The plain view of a run's test images, sorted by `keys`.
+
+    Attributes:
+        keys: (N,) str, "fold/id".
+        targets: (N,) integer labels.
+        correct: (N,) bool.
+    """
+
+    keys: npt.NDArray[np.str_]
+    targets: npt.NDArray[np.integer[Any]]
+    correct: npt.NDArray[np.bool_]
+
+
+def outcomes(arrays: Mapping[str, ANY_FLOAT]) -> Outcomes:
+    """Which test images the plain view got right, ready to be paired with another run's."""
+    keys = np.char.add(np.char.add(arrays["test_fold"].astype(np.str_), "/"), arrays["test_ids"])
+    order = np.argsort(keys)
+    targets = arrays["test_targets"]
+    correct = arrays["test_plain"].argmax(axis=1) == targets
+    return Outcomes(keys[order], targets[order], correct[order])
+
+
+@dataclass(frozen=True)
+class Run:
+    """A record and where it lies; the predictions are read when first needed."""
+
+    path: Path
+    record: RunRecord
+
+    @cached_property
+    def arrays(self) -> dict[str, ANY_FLOAT]:
+        return read_arrays(self.path.with_suffix(".npz"))
+
+    @cached_property
+    def outcomes(self) -> Outcomes:
+        return outcomes(self.arrays)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one (protocol, model, recipe), by seed."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def records(self) -> list[RunRecord]:
+        return [run.record for run in self.runs]
+
+    @property
+    def first(self) -> RunRecord:
+        return self.runs[0].record
+
+    @property
+    def name(self) -> str:
+        return f"{self.first.model}.{self.first.recipe_name}"
+
+    @property
+    def partial(self) -> bool:
+        return any(record.data.partial for record in self.records)
+
+    @cached_property
+    def accuracy(self) -> float:
+        """Plain view, in 0..1, the mean over seeds."""
+        return fmean(record.accuracy() for record in self.records)
+
+    @cached_property
+    def interval(self) -> stats.Interval:
+        """95% interval of `accuracy`.
+
+        An image that stands in the test part of several folds is no fresh evidence each time, so the number of
+        images is Kish's effective one, (sum m)^2 / sum m^2 for an image tested m times.
+        """
+        _, times = np.unique(self.runs[0].arrays["test_ids"], return_counts=True)
+        effective = round(float(times.sum() ** 2 / (times**2).sum()))
+        return stats.accuracy_interval([record.accuracy() for record in self.records], effective)
+
+    @cached_property
+    def correct(self) -> Outcomes | None:
+        """Image by image the fraction of seeds that are right; None where the seeds met different images."""
+        first, *others = (run.outcomes for run in self.runs)
+        if not all(np.array_equal(first.keys, other.keys) for other in others):
+            return None
+        return first._replace(correct=np.mean([first.correct, *(other.correct for other in others)], axis=0))
+
+    def tied_with(self, other: Row) -> bool:
+        """Whether the test images can't tell the two apart.
+
+        Paired image by image (`stats.tied`); rows that met different images, such as those of two layouts of a
+        data set, can't be paired and are tied if their intervals overlap.
+        """
+        mine, theirs = self.correct, other.correct
+        if mine is not None and theirs is not None and np.array_equal(mine.keys, theirs.keys):
+            return stats.tied(mine.correct, theirs.correct)
+        return self.interval.low <= other.interval.high and other.interval.low <= self.interval.high
+
+
+def read_rows(workspace: Workspace) -> list[Row]:
+    """All rows, protocols in the order of `PROTOCOLS`, then by accuracy (best first), then by name.
+
+    Seeds that were run before the recipe or the network changed are left out of their row: it averages what
+    the newest of its records describes.
+
+    Raises:
+        FerBenchError: a record is corrupt or of a protocol that is not registered; the message names the file.
+    """
+    grouped: dict[tuple[str, str, str], list[Run]] = {}
+    for path in list_records(workspace):
+        record = read_record(path)
+        if record.protocol not in PROTOCOLS:
+            raise FerBenchError(f"{path}: {UnknownNameError('protocol', record.protocol, PROTOCOLS)}")
+        grouped.setdefault(record.row, []).append(Run(path, record))
+    order = list(PROTOCOLS)
+    rows = [_row(runs) for runs in grouped.values()]
+    return sorted(rows, key=lambda row: (order.index(row.first.protocol), -row.accuracy, row.name))
+
+
+def _row(runs: list[Run]) -> Row:
+    def revision(run: Run) -> tuple[str, int]:
+        return run.record.recipe_digest, run.record.model_revision
+
+    newest = revision(max(runs, key=lambda run: run.record.finished))
+    alike = [run for run in runs if revision(run) == newest]
+    return Row(tuple(sorted(alike, key=lambda run: run.record.seed)))
+
+
+def ranks(rows: Sequence[Row]) -> list[int | None]:
+    """The rank of each of one protocol's rows, best first: 1 1 3 ... where the first two are tied.
+
+    A row shares the rank of the row that leads the group above it if the two are tied, else it leads a new
+    group. Rows on partial data have no rank: their test set is another one.
+    """
+    result: list[int | None] = []
+    leader: Row | None = None
+    rank = place = 0
+    for row in rows:
+        if row.partial:
+            result.append(None)
+            continue
+        place += 1
+        if leader is None or not row.tied_with(leader):
+            leader, rank = row, place
+        result.append(rank)
+    return result
+
+
+def frame(rows: Sequence[Row], milliseconds: Mapping[str, float]) -> pd.DataFrame:
+    """The board as the CSV has it.
+
+    Args:
+        rows: as `read_rows` sorts them.
+        milliseconds: measured CPU latency by model.
+    """
+    import pandas as pd
+
+    values = []
+    for protocol in PROTOCOLS:
+        own = [row for row in rows if row.first.protocol == protocol]
+        own_ranks = ranks(own)
+        for row, rank in zip(own, own_ranks, strict=True):
+            tied = rank is not None and own_ranks.count(rank) > 1
+            values.append({"rank": rank, "tied": tied, **_values(row, milliseconds)})
+    return pd.DataFrame(values, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _values(row: Row, milliseconds: Mapping[str, float]) -> dict[str, Any]:
+    records, first = row.records, row.first
+    accuracy, reported = _percent(row.accuracy), _reported(first)
+    clean = [record.near_copy_free.accuracy["plain"] for record in records if record.near_copy_free is not None]
+
+    def mean(metric: str, view: View = "plain", part: str = "test") -> float | None:
+        try:
+            return fmean(record.metrics[part][view][metric] for record in records)
+        except KeyError:  # external predictions need not hold every view and part
+            return None
+
+    def every(words: Sequence[str]) -> str:
+        return " / ".join(dict.fromkeys(words))
+
+    return {
+        "protocol": first.protocol,
+        "model": first.model,
+        "recipe": first.recipe_name,
+        "seeds": len(records),
+        "accuracy": accuracy,
+        "deviation": _percent(stdev(record.accuracy() for record in records)) if len(records) > 1 else None,
+        "interval_low": _percent(row.interval.low),
+        "interval_high": _percent(row.interval.high),
+        "flip": _percent(mean("accuracy", "flip")),
+        "ten_crop": _percent(mean("accuracy", "ten_crop")),
+        "near_copy_free": _percent(fmean(clean)) if clean else None,
+        "select_accuracy": _percent(mean("accuracy", part="select")),
+        "macro_f1": _percent(mean("macro_f1")),
+        "mean_recall": _percent(mean("mean_recall")),
+        "log_loss": _rounded(mean("log_loss"), 3),
+        "calibration_error": _percent(mean("calibration_error")),
+        "reported": reported,
+        "gap": None if reported is None or accuracy is None else round(accuracy - reported, 2),
+        "parameters": None if first.external else first.parameters,
+        "multiply_adds": None if first.external else first.multiply_adds,
+        "cpu_ms": None if first.external else milliseconds.get(first.model),
+        "training_minutes": None
+        if first.external
+        else round(fmean(record.train_seconds for record in records) / 60, 1),
+        "device": every([record.device.name for record in records]),
+        "precision": every([record.device.precision for record in records]),
+        "pretrained": first.pretrained,
+        "partial": row.partial,
+        "external": first.external,
+        "trained_on_select": any(fold.trained_on_select for record in records for fold in record.folds),
+        "commit": every([_commit(record) for record in records]),
+    }
+
+
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None else round(100 * fraction, 2)
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _commit(record: RunRecord) -> str:
+    return record.code.commit[:10] + ("-dirty" if record.code.dirty else "")
+
+
+def _reported(record: RunRecord) -> float | None:
+    """The paper's test accuracy in percent; None too for a model that is not registered here."""
+    if record.external or record.model not in registry.list_models():
+        return None
+    return next(
+        (
+            reported.accuracy
+            for reported in registry.get_spec(record.model).reported
+            if (reported.protocol, reported.recipe, reported.split)
+            == (record.protocol, record.recipe_name, "test")
+        ),
+        None,
+    )

@@ -1,0 +1,265 @@
+"""Recompute what the records say: from the stored predictions, the data set itself and the shipped weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fer_bench.errors import FerBenchError
+from fer_bench.leaderboard.board import render
+from fer_bench.protocols import get_protocol
+from fer_bench.records import (
+    ANY_FLOAT,
+    RunRecord,
+    Workspace,
+    arrays_digest,
+    list_records,
+    read_arrays,
+    read_record,
+)
+from fer_bench.specs import VIEWS
+
+if TYPE_CHECKING:
+    from fer_bench.data.dataset import FaceDataset
+
+# Sums in another order differ in the last bits.
+TOLERANCE = 1e-9
+# Another processor, or a GPU, rounds differently; more than this is another network.
+ACCURACY_TOLERANCE = 0.001
+
+Progress = Callable[[int, int, str], None]
+Arrays = dict[str, ANY_FLOAT]
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """What was found about one file.
+
+    Attributes:
+        path: a record or a file derived from the records.
+        failures: one line for each difference; empty if all is well.
+        notes: what was checked, and what could not be.
+    """
+
+    path: Path
+    failures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures
+
+
+def verify(
+    workspace: Workspace,
+    *,
+    with_weights: bool = False,
+    data_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> list[VerifyResult]:
+    """Check every record, then that the board is what the records make of it.
+
+    Args:
+        workspace: where the records are.
+        with_weights: predict again with the networks in `weights/`.
+        data_dir: where to look for the data sets first.
+        progress: called with the number of records checked, the number of all and the name of the next.
+
+    Returns:
+        One result a record and one a file of the board. A data set or a network that is not at hand is a note;
+        any difference is a failure.
+    """
+    dataset_of = cache(partial(_dataset, data_dir=data_dir))
+    paths = list_records(workspace)
+    results = []
+    for number, path in enumerate(paths):
+        result = VerifyResult(path)
+        if progress:
+            progress(number, len(paths), path.relative_to(workspace.records).as_posix())
+        try:
+            record, arrays = read_record(path), read_arrays(path.with_suffix(".npz"))
+            _check_numbers(record, arrays, result)
+            dataset = _same_data(record, dataset_of(record.data.name, record.data.partial), result)
+            if dataset is not None:
+                _check_labels(record, arrays, dataset, result)
+            if with_weights and record.protocol == "fer2013":
+                _check_weights(workspace, record, arrays, dataset, result)
+        except FerBenchError as error:
+            result.failures.append(str(error))
+        except (KeyError, IndexError, ValueError) as error:
+            result.failures.append(f"predictions are not laid out as a run's: {error!r}")
+        results.append(result)
+    return results + _check_board(workspace)
+
+
+def _check_numbers(record: RunRecord, arrays: Arrays, result: VerifyResult) -> None:
+    """Every number that follows from the predictions alone."""
+    from fer_bench.bench import near_copy_free, score_arrays
+
+    if record.predictions.sha256 != arrays_digest(arrays):
+        result.failures.append("the predictions are not those of the record: their sha256 differs")
+    clean, recorded = near_copy_free(arrays), record.near_copy_free
+    result.failures += differences("metrics", record.metrics, score_arrays(arrays))
+    result.failures += differences(
+        "near_copy_free", recorded and recorded.model_dump(), clean and clean.model_dump()
+    )
+    for number, fold in enumerate(record.folds):
+        tested = arrays["test_fold"] == number
+        right = arrays["test_plain"][tested].argmax(axis=1) == arrays["test_targets"][tested]
+        result.failures += differences(f"folds.{number}.test_accuracy", fold.test_accuracy, float(right.mean()))
+        for part in ("select", "test"):
+            targets = arrays[f"{part}_targets"][arrays[f"{part}_fold"] == number]
+            counts = np.bincount(targets, minlength=len(record.classes)).tolist()
+            result.failures += differences(
+                f"folds.{number}.counts.{part}",
+                fold.counts[part],
+                dict(zip(record.classes, counts, strict=True)),
+            )
+    if result.ok:
+        result.notes.append("every number recomputed from the predictions")
+
+
+def differences(name: str, recorded: Any, computed: Any) -> list[str]:
+    """One line for each plain value that differs, by its dotted name; floats may differ by `TOLERANCE`."""
+    if isinstance(recorded, Mapping) and isinstance(computed, Mapping):
+        keys = dict.fromkeys([*recorded, *computed])
+        return [
+            line for key in keys for line in differences(f"{name}.{key}", recorded.get(key), computed.get(key))
+        ]
+    if isinstance(recorded, list | tuple) and isinstance(computed, list | tuple) and len(recorded) == len(computed):
+        return [
+            line
+            for number, pair in enumerate(zip(recorded, computed, strict=True))
+            for line in differences(f"{name}.{number}", *pair)
+        ]
+    if isinstance(recorded, float) and isinstance(computed, float):
+        same = abs(recorded - computed) <= TOLERANCE
+    else:
+        same = recorded == computed
+    return [] if same else [f"{name}: recorded {recorded}, computed {computed}"]
+
+
+def _dataset(name: str, allow_partial: bool, data_dir: Path | None) -> FaceDataset | str:
+    """The data set if it is on this machine, else why it is not."""
+    from fer_bench import data
+
+    here = {status.name: status.found for status in data.status(data_dir)}
+    if not here.get(name, False):
+        return f"{name} is not at hand"
+    try:
+        return data.load(name, data_dir, allow_partial=allow_partial)
+    except FerBenchError as error:
+        return f"{name} can't be read ({error})"
+
+
+def _same_data(record: RunRecord, found: FaceDataset | str, result: VerifyResult) -> FaceDataset | None:
+    """The data set if it is the one that the record met; else a note."""
+    if isinstance(found, str):
+        reason = found
+    elif found.fingerprint != record.data.fingerprint:
+        reason = f"{record.data.name} at hand is another copy or layout ({found.layout}; the run had {record.data.layout})"
+    else:
+        return found
+    result.notes.append(f"labels checked against the stored copy only: {reason}")
+    return None
+
+
+def _check_labels(record: RunRecord, arrays: Arrays, dataset: FaceDataset, result: VerifyResult) -> None:
+    """The folds, which images were predicted, and their labels, from the data set itself."""
+    from fer_bench.data import near_copies
+
+    before = len(result.failures)
+    result.failures += differences("classes", record.classes, list(dataset.labels.classes))
+    result.failures += differences("data.counts", record.data.counts, dataset.counts())
+    folds = get_protocol(record.protocol).folds(dataset)
+    # As the run did: a recipe that selects nothing trains on `select` too, where the data set names no such part.
+    if record.folds and all(fold.trained_on_select for fold in record.folds):
+        folds = [fold.merged() for fold in folds]
+    if record.folds:
+        result.failures += differences(
+            "fold digests", [fold.digest for fold in record.folds], [fold.digest(dataset) for fold in folds]
+        )
+    for part in ("select", "test"):
+        if f"{part}_ids" not in arrays:
+            continue
+        expected = sorted(
+            (number, str(dataset.ids[index]), int(dataset.targets[index]))
+            for number, fold in enumerate(folds)
+            for index in fold.parts()[part]
+        )
+        stored = sorted(
+            (int(number), str(id_), int(target))
+            for number, id_, target in zip(
+                arrays[f"{part}_fold"], arrays[f"{part}_ids"], arrays[f"{part}_targets"], strict=True
+            )
+        )
+        wrong = set(stored).symmetric_difference(expected)
+        if stored != expected:
+            first = min(wrong, default=None)
+            result.failures.append(
+                f"{part}: images or labels are not the protocol's ({len(stored)} stored, {len(expected)} expected; "
+                f"the first that differs, as fold, id, label: {first})"
+            )
+    if "test_clean" in arrays:
+        near = near_copies.near_copy_mask(dataset)
+        clean_ids = dataset.ids[dataset.split == "test"][~near]
+        wrong_marks = int(np.sum(arrays["test_clean"] != np.isin(arrays["test_ids"], clean_ids)))
+        if wrong_marks:
+            result.failures.append(f"test_clean: {wrong_marks} images are marked otherwise than the pixels say")
+    if len(result.failures) == before:
+        result.notes.append("folds and labels equal the data set's")
+
+
+def _check_weights(
+    workspace: Workspace, record: RunRecord, arrays: Arrays, dataset: FaceDataset | None, result: VerifyResult
+) -> None:
+    """Predict again with the shipped network, if it is this run's."""
+    from fer_bench import weights
+
+    path = workspace.weights / f"{record.model}.{record.recipe_name}.safetensors"
+    if not path.exists() or not record.folds or weights.sha256(path) != record.folds[0].weights_sha256:
+        result.notes.append("no weights of this run here")
+        return
+    if dataset is None:
+        result.notes.append(f"{path.name} not run: it needs the data set")
+        return
+    predictor = weights.load(path)
+    place = {str(id_): index for index, id_ in enumerate(dataset.ids)}
+    largest, switched, changes, bits = 0.0, 0, [], True
+    for part in ("select", "test"):
+        images = dataset.images[[place[str(id_)] for id_ in arrays[f"{part}_ids"]]]
+        for view in VIEWS:
+            stored = arrays[f"{part}_{view}"]
+            again = predictor.predict(images, view)
+            bits = bits and np.array_equal(stored, again)
+            largest = max(largest, float(np.abs(stored - again).max()))
+            switched += int(np.sum(stored.argmax(axis=1) != again.argmax(axis=1)))
+            accuracy = float((again.argmax(axis=1) == arrays[f"{part}_targets"]).mean())
+            change = accuracy - record.accuracy(view, part)
+            if abs(change) > ACCURACY_TOLERANCE:
+                changes.append(f"{path.name}: {part} {view} accuracy is {100 * change:+.2f} points off the record's")
+    result.failures += changes
+    result.notes.append(
+        f"{path.name} gives the same probabilities, bit for bit"
+        if bits
+        else f"{path.name} predicted again: {switched} classes differ, probabilities by at most {largest:.1e}"
+    )
+
+
+def _check_board(workspace: Workspace) -> list[VerifyResult]:
+    """The CSV, the page and the README are what `build` would write."""
+    try:
+        _, files = render(workspace)
+    except FerBenchError as error:
+        return [VerifyResult(workspace.leaderboard / "leaderboard.csv", [f"can't be built: {error}"])]
+    results = []
+    for path, content in files.items():
+        same = path.exists() and path.read_bytes() == content
+        failures = [] if same else ["is not what the records say: build the leaderboard again"]
+        results.append(VerifyResult(path, failures, ["equals what the records say"] if same else []))
+    return results
