@@ -551,7 +551,9 @@ def load_published(workspace: Workspace, name: str) -> Predictor:
     Raises:
         FerBenchError: no such network is shipped; the message says which are, or how to train it.
     """
-    shipped = {path.name.removesuffix(".safetensors"): path for path in workspace.weights.glob("*.safetensors")}
+    shipped = {
+        path.name.removesuffix(".safetensors"): path for path in workspace.weights.glob("*.safetensors")
+    }
     if name in shipped:
         return weights.load(shipped[name])
     rows = [row for row in shipped if row.rpartition(".")[0] == name]
@@ -559,7 +561,8 @@ def load_published(workspace: Workspace, name: str) -> Predictor:
         return weights.load(shipped[max(rows, key=lambda row: _published_accuracy(workspace, row))])
     if name in registry.list_models():
         raise FerBenchError(
-            f"no weights of {name} are shipped: `python -m fer_bench run --model {name} --protocol fer2013` trains it"
+            f"no weights of {name} are shipped: "
+            f"`python -m fer_bench run --model {name} --protocol fer2013` trains it"
         )
     raise UnknownNameError("model", name, {*shipped, *registry.list_models()})
 
@@ -582,9 +585,9 @@ def score_external(
     """Score predictions made elsewhere as a row marked external.
 
     Args:
-        path: a CSV with a column `id` (as the data set names its images), and a probability column for each class or
-            one column `prediction` of class names; where the protocol has several folds also `fold`, from 0.
-            Every test image of every fold must be there once.
+        path: a CSV with a column `id` (as the data set names its images), and a probability column for each
+            class or one column `prediction` of class names; where the protocol has several folds also
+            `fold`, from 0. Every test image of every fold must be there once.
         name: what to call the row.
 
     Raises:
@@ -603,7 +606,9 @@ def score_external(
         ids = dataset.ids[fold.test]
         absent = [id_ for id_ in ids if (number, id_) not in given]
         if absent:
-            raise FerBenchError(f"{path}: {len(absent)} test images of fold {number} are missing, first {absent[0]!r}")
+            raise FerBenchError(
+                f"{path}: {len(absent)} test images of fold {number} are missing, first {absent[0]!r}"
+            )
         arrays: dict[str, ANY_FLOAT] = {
             "test_ids": ids,
             "test_targets": dataset.targets[fold.test].astype(np.int8),
@@ -614,7 +619,9 @@ def score_external(
     known = sum(len(fold.test) for fold in folds)
     if len(given) > known:
         raise FerBenchError(f"{path}: {len(given) - known} rows are of no test image of {protocol_name}")
-    arrays = {key: np.concatenate([fold_arrays[key] for _, fold_arrays in outcomes]) for key in outcomes[0][1]}
+    arrays = {
+        key: np.concatenate([fold_arrays[key] for _, fold_arrays in outcomes]) for key in outcomes[0][1]
+    }
     _mark_clean(dataset, arrays)
     record = RunRecord(
         model=name,
@@ -659,7 +666,9 @@ def _read_predictions(path: Path, labels: LabelSet, folds: int) -> dict[tuple[in
     else:
         absent = [word for word in labels.classes if word not in table]
         if absent:
-            raise FerBenchError(f"{path}: no column {absent[0]!r}; expected {', '.join(labels.classes)} or `prediction`")
+            raise FerBenchError(
+                f"{path}: no column {absent[0]!r}; expected {', '.join(labels.classes)} or `prediction`"
+            )
         try:
             values = table[list(labels.classes)].to_numpy(dtype=np.float64)
         except ValueError as error:
@@ -667,7 +676,9 @@ def _read_predictions(path: Path, labels: LabelSet, folds: int) -> dict[tuple[in
     wrong = ~np.isfinite(values).all(axis=1) | (values < 0).any(axis=1) | (abs(values.sum(axis=1) - 1) > 1e-3)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise FerBenchError(f"{path}: row {row + 2}: expected probabilities that sum to 1, got {values[row].tolist()}")
+        raise FerBenchError(
+            f"{path}: row {row + 2}: expected probabilities that sum to 1, got {values[row].tolist()}"
+        )
     numbers = table["fold"] if folds > 1 else [0] * len(table)
     given: dict[tuple[int, str], ANY_FLOAT] = {}
     for row, (number, id_, probabilities) in enumerate(zip(numbers, table["id"], values, strict=True)):

@@ -6,8 +6,11 @@ weights, shuffling, augmentation, mixup and dropout alike.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -304,11 +307,15 @@ def fit(
     if compute.threads not in state.threads:
         state.threads.append(compute.threads)
 
+    workers = compute.workers if recipe.augmentation != "none" else 0
     loader = DataLoader(
         _Batches(data, Augmenter(recipe.augmentation)),
         batch_size=None,
         sampler=_Plan(n, recipe.batch_size, epochs, steps, seed, fold, state.epoch),
-        num_workers=compute.workers if recipe.augmentation != "none" else 0,
+        num_workers=workers,
+        # Linux's default, which a run in a spawned process would not have: a spawned worker imports all anew.
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        worker_init_fn=functools.partial(_end_with, os.getpid()),
         collate_fn=_as_is,
         pin_memory=False,
     )
@@ -406,6 +413,17 @@ def fit(
 
 def _as_is(batch: Any) -> Any:
     return batch
+
+
+def _end_with(parent: int, _worker: int) -> None:
+    """End this worker soon after its parent: with a batch in a full pipe it would wait for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _finished(state: _State, recipe: Recipe, epochs: int) -> bool:

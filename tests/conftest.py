@@ -16,14 +16,9 @@ from fer_bench.protocols import get_protocol
 from fer_bench.records import RunRecord, Workspace
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "data: needs the real data sets (FER_BENCH_DATA)")
-    config.addinivalue_line("markers", "slow: takes over ten seconds")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not os.environ.get("FER_BENCH_DATA"):
-        skip = pytest.mark.skip(reason="needs the real data sets: set FER_BENCH_DATA to the folder that holds them")
+        skip = pytest.mark.skip(reason="needs the real data sets: set FER_BENCH_DATA to their folder")
         for item in items:
             if "data" in item.keywords:
                 item.add_marker(skip)
@@ -65,10 +60,10 @@ MakeRecord = Callable[..., RunRecord]
 
 @pytest.fixture
 def make_record() -> MakeRecord:
-    """make_record(workspace, model, recipe, protocol, seed, accuracy, **fields): a finished run, written.
+    """make_record(workspace, model, recipe, protocol, seed, accuracy, **fields) writes a run.
 
-    Its folds are the protocol's on `fake_dataset`, its predictions random with the given accuracy in each part and
-    view, its numbers computed by `bench`. `fields` replace fields of the record.
+    Its folds are the protocol's on `fake_dataset`, its predictions random with the given accuracy in each
+    part and view, its numbers computed by `bench`. `fields` replace fields of the record.
     """
     from fer_bench.bench import near_copy_free, score_arrays
     from fer_bench.data.near_copies import near_copies
@@ -96,10 +91,14 @@ def make_record() -> MakeRecord:
                 arrays[f"{part}_targets"] = dataset.targets[indices].astype(np.int8)
                 arrays[f"{part}_fold"] = np.full(len(indices), number, dtype=np.int8)
                 for view in VIEWS:
-                    arrays[f"{part}_{view}"] = _probabilities(rng, dataset.targets[indices], len(classes), accuracy)
+                    arrays[f"{part}_{view}"] = _probabilities(
+                        rng, dataset.targets[indices], len(classes), accuracy
+                    )
             parts.append(arrays)
             counts = {
-                part: {word: int((dataset.targets[rows] == label).sum()) for label, word in enumerate(classes)}
+                part: {
+                    word: int((dataset.targets[rows] == label).sum()) for label, word in enumerate(classes)
+                }
                 for part, rows in fold.parts().items()
             }
             folds.append(
@@ -139,7 +138,13 @@ def make_record() -> MakeRecord:
                 },
                 "folds": folds,
                 "classes": list(classes),
-                "code": {"version": "0", "commit": "c" * 40, "dirty": False, "packages": {}, "python": "3.11"},
+                "code": {
+                    "version": "0",
+                    "commit": "c" * 40,
+                    "dirty": False,
+                    "packages": {},
+                    "python": "3.11",
+                },
                 "device": {"type": "cpu", "name": "A processor", "threads": [1], "precision": "float32"},
                 "finished": f"2026-01-01T00:00:{seed:02d}+00:00",
                 "pretrained": "none",

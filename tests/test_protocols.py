@@ -217,7 +217,7 @@ class TestRealData:
 
     @staticmethod
     def counts(dataset: FaceDataset, indices: np.ndarray) -> list[int]:
-        return np.bincount(dataset.targets[indices], minlength=len(dataset.labels)).tolist()
+        return [int(np.sum(dataset.targets[indices] == label)) for label in range(len(dataset.labels))]
 
     def test_fer2013(self) -> None:
         dataset, [fold] = self.folds("fer2013")
@@ -232,23 +232,22 @@ class TestRealData:
         assert [len(fold.test) for fold in folds] == [148] * 5
         assert all(self.counts(dataset, fold.test) == [20, 8, 27, 11, 31, 13, 38] for fold in folds)
         assert {(len(fold.train), len(fold.select)) for fold in folds} == {(708, 125)}
-        assert [fold.digest(dataset) for fold in folds] == [
-            "d1339bdb26edd224", "2eecf23af2ee1c91", "ee65abaedd4918e7", "3160fed5bfcacdd0", "98bde5291344227c",
-        ]  # fmt: skip
+        assert " ".join(fold.digest(dataset) for fold in folds) == (
+            "d1339bdb26edd224 2eecf23af2ee1c91 ee65abaedd4918e7 3160fed5bfcacdd0 98bde5291344227c"
+        )
 
     def test_ckplus_subject(self) -> None:
         dataset, folds = self.folds("ckplus_subject")
         assert len(folds) == 10
         assert sum(len(fold.test) for fold in folds) == len(dataset) == 981
-        assert sum(np.array(self.counts(dataset, fold.test)) for fold in folds).tolist() == [
-            135, 54, 177, 75, 207, 84, 249,
-        ]  # fmt: skip
+        tested = np.concatenate([fold.test for fold in folds])
+        assert self.counts(dataset, tested) == [135, 54, 177, 75, 207, 84, 249]
         sequences = [set(dataset.groups["sequence"][fold.test]) for fold in folds]
         assert sum(map(len, sequences)) == len(set.union(*sequences)) == 327
-        assert [fold.digest(dataset) for fold in folds] == [
-            "008c8d926ea0823b", "17f2a2b379047c9d", "4f8ffda40dd2f176", "17287602f5408a4a", "2fe37aa9de80517c",
-            "bf9d4354944d87f1", "475335f11b11aec1", "f6eef91d385646af", "f5433fb27f1f15cc", "d36b0e0a0ad46168",
-        ]  # fmt: skip
+        assert " ".join(fold.digest(dataset) for fold in folds) == (
+            "008c8d926ea0823b 17f2a2b379047c9d 4f8ffda40dd2f176 17287602f5408a4a 2fe37aa9de80517c "
+            "bf9d4354944d87f1 475335f11b11aec1 f6eef91d385646af f5433fb27f1f15cc d36b0e0a0ad46168"
+        )
 
     def test_sfew(self) -> None:
         dataset, folds = self.folds("sfew_2fold")

@@ -27,7 +27,7 @@ PLAIN = Recipe(
     optimizer=Optimizer(name="adam", lr=3e-3),
     normalisation="standard",
 )
-# Momentum, milestones, augmentation and an early stop's bookkeeping: all that the modern recipe does not have.
+# Momentum, milestones and an early stop's bookkeeping: what the modern recipe does not have.
 STOPPING = replace(
     PLAIN,
     name="stopping",
@@ -47,7 +47,7 @@ SPEC = ModelSpec(
     paper="none",
     build="tiny:build",
     recipes=(PLAIN, STOPPING, MODERN),
-    parameters=1_423,
+    parameters=2_407,
 )
 
 

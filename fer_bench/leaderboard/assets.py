@@ -26,10 +26,10 @@ $sections
 <footer>
 <h2>How these numbers are made</h2>
 <p>$origin $ties Protocols never mix in one ranking.</p>
-<p>In the little plots the line is the 95% interval, the dot our accuracy and the upright stroke the paper's number; \
-all rows of a protocol share the scale. $latency</p>
-<p>Every row comes from runs whose records hold the recipe in full, hashes of every fold and all predictions. \
-To make a row again, and to recompute every number from the predictions:</p>
+<p>In the little plots the line is the 95% interval, the dot our accuracy and the upright stroke the paper's \
+number; all rows of a protocol share the scale. $latency</p>
+<p>Every row comes from runs whose records hold the recipe in full, hashes of every fold and all \
+predictions. To make a row again, and to recompute every number from the predictions:</p>
 <pre><code>python -m fer_bench run --model MODEL --recipe RECIPE --protocol PROTOCOL
 python -m fer_bench leaderboard verify</code></pre>
 </footer>
@@ -97,9 +97,11 @@ tbody .name > span { display: flex; gap: .7rem; align-items: baseline; }
 .rank { flex: none; min-width: 1.7rem; color: var(--muted); text-align: right; }
 .who { font-weight: 600; line-height: 1.35; }
 .recipe { display: block; color: var(--muted); font-size: .83rem; font-weight: 400; }
-.remark { margin-left: .4rem; padding: 0 .4rem; border-radius: .3rem; background: var(--wash); font-size: .75rem; }
+.remark {
+  margin-left: .4rem; padding: 0 .4rem; border-radius: .3rem; background: var(--wash); font-size: .75rem;
+}
 .headline { color: var(--accent); font-weight: 650; }
-.interval svg { display: inline-block; width: 6.5rem; height: .65rem; margin-left: .7rem; vertical-align: -1px; }
+.interval svg { width: 6.5rem; height: .65rem; margin-left: .7rem; vertical-align: -1px; }
 .track { stroke: var(--line); stroke-width: 1; }
 .range { stroke: var(--accent); stroke-width: 2.4; stroke-linecap: round; opacity: .45; }
 .paper { stroke: var(--ink); stroke-width: 1.6; }
@@ -108,7 +110,9 @@ circle { fill: var(--accent); }
 .device { font-size: .83rem; }
 .precision { display: block; color: var(--muted); }
 footer { margin-top: 3.5rem; padding-top: 1.5rem; border-top: 1px solid var(--line); font-size: .9rem; }
-pre { overflow-x: auto; padding: .8rem 1rem; border-radius: .6rem; background: var(--stripe); font-size: .85rem; }
+pre {
+  overflow-x: auto; padding: .8rem 1rem; border-radius: .6rem; background: var(--stripe); font-size: .85rem;
+}
 @media (max-width: 40rem) {
   body { padding: 1.5rem 1rem; }
   label { width: 100%; margin: 0; }
@@ -121,14 +125,13 @@ pre { overflow-x: auto; padding: .8rem 1rem; border-radius: .6rem; background: v
 }
 """
 
-SCRIPT = """const compare = (a, b) => a !== "" && b !== "" && isFinite(a) && isFinite(b) ? a - b : a.localeCompare(b);
+SCRIPT = """const opposite = { ascending: "descending", descending: "ascending" };
 
 for (const button of document.querySelectorAll("thead button")) {
   button.addEventListener("click", () => {
     const heading = button.parentElement, table = heading.closest("table"), body = table.tBodies[0];
-    const before = heading.getAttribute("aria-sort");
     const numeric = heading.classList.contains("number");
-    const order = before ? (before === "ascending" ? "descending" : "ascending") : numeric ? "descending" : "ascending";
+    const order = opposite[heading.getAttribute("aria-sort")] ?? (numeric ? "descending" : "ascending");
     for (const other of heading.parentElement.children) other.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", order);
     const sign = order === "ascending" ? 1 : -1;
@@ -137,7 +140,7 @@ for (const button of document.querySelectorAll("thead button")) {
       const a = value(one), b = value(other);
       // Empty cells stay last in either order.
       if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
-      return sign * compare(a, b);
+      return sign * (numeric ? a - b : a.localeCompare(b));
     }));
   });
 }

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fer_bench.leaderboard.latency import read_latency
 from fer_bench.leaderboard.rows import frame, read_rows
-from fer_bench.protocols import PROTOCOLS, get_protocol
-from fer_bench.records import Workspace, list_records, read_record, write_bytes
+from fer_bench.protocols import PROTOCOLS, Protocol, get_protocol
+from fer_bench.records import RunRecord, Workspace, list_records, read_record, write_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,13 +22,15 @@ START, END = "<!-- board:start -->", "<!-- board:end -->"
 def build(workspace: Workspace) -> pd.DataFrame:
     """Write the CSV, the page, the manifest of the weights and, between its markers, the README's board.
 
-    The same records give the same bytes; each file is written whole or not at all, and none if a record is bad.
+    The same records give the same bytes; each file is written whole or not at all, and none if a record is
+    bad.
 
     Returns:
         The board as the CSV has it; accuracies in percent.
 
     Raises:
-        FerBenchError: a record, its predictions or the latency measurement can't be read; the message names the file.
+        FerBenchError: a record, its predictions or the latency measurement can't be read; the message names
+            the file.
     """
     board, files = render(workspace)
     files[workspace.weights / "manifest.json"] = _manifest(workspace)
@@ -62,24 +64,32 @@ def render(workspace: Workspace) -> tuple[pd.DataFrame, dict[Path, bytes]]:
     return board, files
 
 
-def show(board: pd.DataFrame, protocol: str) -> Table:
-    """One protocol's rows for the terminal.
+def show(board: pd.DataFrame, protocol: str | None = None) -> list[Table]:
+    """The board for the terminal: a table for one protocol, or for each that has rows.
 
     Raises:
         UnknownNameError: no such protocol.
     """
+    chosen = (
+        [name for name in PROTOCOLS if (board["protocol"] == name).any()] if protocol is None else [protocol]
+    )
+    return [_table(get_protocol(name), board[board["protocol"] == name]) for name in chosen]
+
+
+def _table(protocol: Protocol, rows: pd.DataFrame) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     from fer_bench.leaderboard import text
 
-    result = Table(title=get_protocol(protocol).title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    headings, lines = text.table(board[board["protocol"] == protocol])
+    result = Table(title=protocol.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    headings, lines = text.table(rows)
     if not lines:
-        result.caption = "no records yet"
+        result.add_column("no records yet")
     for heading in headings:
-        result.add_column(heading, justify="left" if heading in text.LEFT_ALIGNED else "right", no_wrap=True)
+        justify: Literal["left", "right"] = "left" if heading in text.LEFT_ALIGNED else "right"
+        result.add_column(heading, justify=justify, no_wrap=True)
     for line in lines:
         result.add_row(*map(Text, line))  # a name with brackets is no markup
     return result
@@ -110,7 +120,7 @@ def _manifest(workspace: Workspace) -> bytes:
     """What lies in `weights/`, each file with the run that it comes from, found by its sha256."""
     from fer_bench.weights import sha256
 
-    origin = {}
+    origin: dict[str, tuple[Path, RunRecord]] = {}
     for path in list_records(workspace):
         record = read_record(path)
         for fold in record.folds:
@@ -118,7 +128,12 @@ def _manifest(workspace: Workspace) -> bytes:
     entries = []
     for file in sorted(workspace.weights.glob("*.safetensors")):
         digest = sha256(file)
-        entry: dict[str, Any] = {"file": file.name, "sha256": digest, "bytes": file.stat().st_size, "record": None}
+        entry: dict[str, Any] = {
+            "file": file.name,
+            "sha256": digest,
+            "bytes": file.stat().st_size,
+            "record": None,
+        }
         if digest in origin:
             path, record = origin[digest]
             entry |= {
@@ -127,7 +142,9 @@ def _manifest(workspace: Workspace) -> bytes:
                 "recipe": record.recipe_name,
                 "protocol": record.protocol,
                 "seed": record.seed,
-                "select_accuracy": round(100 * record.accuracy(part="select"), 2) if "select" in record.metrics else None,
+                "select_accuracy": round(100 * record.accuracy(part="select"), 2)
+                if "select" in record.metrics
+                else None,
                 "test_accuracy": round(100 * record.accuracy(), 2),
             }
         entries.append(entry)

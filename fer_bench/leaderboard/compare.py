@@ -55,12 +55,23 @@ class Comparison:
             better, worse = (self.a, self.b) if self.difference > 0 else (self.b, self.a)
             ends = sorted((abs(low), abs(high)))
             return (
-                f"{better} is better than {worse} on {self.protocol} by {100 * abs(self.difference):.2f} points "
-                f"(95% interval {ends[0]:.2f} to {ends[1]:.2f})"
+                f"{better} is better than {worse} on {self.protocol} by {100 * abs(self.difference):.2f} "
+                f"points (95% interval {ends[0]:.2f} to {ends[1]:.2f})"
             )
         return (
             f"{self.n} predictions on {self.protocol} can't tell {self.a} and {self.b} apart: "
             f"{100 * self.difference:+.2f} points (95% interval {low:+.2f} to {high:+.2f})"
+        )
+
+    def __str__(self) -> str:
+        width = max(len(self.a), len(self.b))
+        return "\n".join(
+            (
+                f"{self.a:{width}}  {100 * self.accuracy_a:6.2f}%  alone right on {self.only_a}",
+                f"{self.b:{width}}  {100 * self.accuracy_b:6.2f}%  alone right on {self.only_b}",
+                f"McNemar p = {self.mcnemar_p:.3g}, paired bootstrap p = {self.bootstrap_p:.3g}",
+                self.verdict,
+            )
         )
 
 
@@ -69,8 +80,8 @@ def compare(workspace: Workspace, a: str, b: str, protocol: str) -> Comparison:
 
     Args:
         workspace: where the records are.
-        a, b: "model" if it has one recipe there, "model.recipe" or "model.recipe@seed". Where no seed is named
-            it is the lowest that both have, or else each one's lowest.
+        a, b: "model" if it has one recipe there, "model.recipe" or "model.recipe@seed". Where no seed is
+            named it is the lowest that both have, or else each one's lowest.
         protocol: its name.
 
     Raises:
@@ -93,8 +104,8 @@ def compare(workspace: Workspace, a: str, b: str, protocol: str) -> Comparison:
     if not (np.array_equal(first.keys, second.keys) and np.array_equal(first.targets, second.targets)):
         shared = len(np.intersect1d(first.keys, second.keys))
         raise FerBenchError(
-            f"{name_a} and {name_b} were tested on different images or labels ({len(first.keys)} and "
-            f"{len(second.keys)} predictions, {shared} of the same image): run one of them again on the other's data"
+            f"{name_a} and {name_b} were tested on different images or labels ({len(first.keys)} "
+            f"and {len(second.keys)} predictions, {shared} of the same image): run one on the other's data"
         )
     bootstrap = stats.paired_bootstrap(first.correct, second.correct)
     mcnemar = stats.mcnemar(first.correct, second.correct)
@@ -129,5 +140,7 @@ def _choose(name: str, rows: dict[str, dict[int, Run]], protocol: str) -> tuple[
     if not seed:
         return row, runs
     if not seed.isdecimal() or int(seed) not in runs:
-        raise FerBenchError(f"{row} has no seed {seed!r} on {protocol}: it has {', '.join(map(str, sorted(runs)))}")
+        raise FerBenchError(
+            f"{row} has no seed {seed!r} on {protocol}: it has {', '.join(map(str, sorted(runs)))}"
+        )
     return row, {int(seed): runs[int(seed)]}

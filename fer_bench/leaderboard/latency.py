@@ -44,8 +44,8 @@ def measure_latency(
 ) -> dict[str, Any]:
     """Measure every registered network and write `leaderboard/latency.json`.
 
-    One image at a time, one thread, float32, evaluation mode, channels last: the median of 30 forward passes after
-    5 to warm up. Reading, resizing and normalising the picture are not in it.
+    One image at a time, one thread, float32, evaluation mode, channels last: the median of 30 forward passes
+    after 5 to warm up. Reading, resizing and normalising the picture are not in it.
 
     Args:
         workspace: where to write.

@@ -1,4 +1,4 @@
-"""Records -> rows: one (protocol, model, recipe) a row, the mean over its seeds, ranked within its protocol."""
+"""Records -> rows: one (protocol, model, recipe) each, the mean over its seeds, ranked in its protocol."""
 
 from __future__ import annotations
 
@@ -56,6 +56,8 @@ COLUMNS = {
     "commit": "str",
 }
 
+NEEDED = ("test_fold", "test_ids", "test_targets", "test_plain")
+
 
 class Outcomes(NamedTuple):
     """The plain view of a run's test images, sorted by `keys`.
@@ -89,7 +91,11 @@ class Run:
 
     @cached_property
     def arrays(self) -> dict[str, ANY_FLOAT]:
-        return read_arrays(self.path.with_suffix(".npz"))
+        path = self.path.with_suffix(".npz")
+        arrays = read_arrays(path)
+        if missing := [name for name in NEEDED if name not in arrays]:
+            raise FerBenchError(f"{path}: has no {', '.join(missing)}; run it again")
+        return arrays
 
     @cached_property
     def outcomes(self) -> Outcomes:
@@ -127,8 +133,8 @@ class Row:
     def interval(self) -> stats.Interval:
         """95% interval of `accuracy`.
 
-        An image that stands in the test part of several folds is no fresh evidence each time, so the number of
-        images is Kish's effective one, (sum m)^2 / sum m^2 for an image tested m times.
+        An image that stands in the test part of several folds is no fresh evidence each time, so the number
+        of images is Kish's effective one, (sum m)^2 / sum m^2 for an image tested m times.
         """
         _, times = np.unique(self.runs[0].arrays["test_ids"], return_counts=True)
         effective = round(float(times.sum() ** 2 / (times**2).sum()))
@@ -145,8 +151,8 @@ class Row:
     def tied_with(self, other: Row) -> bool:
         """Whether the test images can't tell the two apart.
 
-        Paired image by image (`stats.tied`); rows that met different images, such as those of two layouts of a
-        data set, can't be paired and are tied if their intervals overlap.
+        Paired image by image (`stats.tied`); rows that met different images, such as those of two layouts of
+        a data set, can't be paired and are tied if their intervals overlap.
         """
         mine, theirs = self.correct, other.correct
         if mine is not None and theirs is not None and np.array_equal(mine.keys, theirs.keys):
@@ -161,7 +167,7 @@ def read_rows(workspace: Workspace) -> list[Row]:
     the newest of its records describes.
 
     Raises:
-        FerBenchError: a record is corrupt or of a protocol that is not registered; the message names the file.
+        FerBenchError: a record is corrupt, or its protocol not registered; the message names the file.
     """
     grouped: dict[tuple[str, str, str], list[Run]] = {}
     for path in list_records(workspace):
@@ -225,7 +231,9 @@ def frame(rows: Sequence[Row], milliseconds: Mapping[str, float]) -> pd.DataFram
 def _values(row: Row, milliseconds: Mapping[str, float]) -> dict[str, Any]:
     records, first = row.records, row.first
     accuracy, reported = _percent(row.accuracy), _reported(first)
-    clean = [record.near_copy_free.accuracy["plain"] for record in records if record.near_copy_free is not None]
+    clean = [
+        record.near_copy_free.accuracy["plain"] for record in records if record.near_copy_free is not None
+    ]
 
     def mean(metric: str, view: View = "plain", part: str = "test") -> float | None:
         try:

@@ -8,13 +8,19 @@ from typing import Any
 import pandas as pd
 
 TIES = (
-    "Ranks are within a protocol. A rank with = is shared: the row and the one that leads its group can't be told "
-    "apart on these test images (the 95% interval of the paired difference holds 0)."
+    "Ranks are within a protocol. A rank with = is shared: the row and the one that leads its group can't be "
+    "told apart on these test images (the 95% interval of the paired difference holds 0)."
 )
 ORIGIN = (
-    "Accuracies are in percent: one crop of the whole image, the mean over seeds, with a 95% interval over test "
-    "images and seeds. Paper is the number that the paper states for this protocol and recipe, gap is ours minus that."
+    "Accuracies are in percent: one crop of the whole image, the mean over seeds, with a 95% interval over "
+    "test images and seeds. Paper is the number that the paper states for this protocol and recipe, gap is "
+    "ours minus that."
 )
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The frame's rows."""
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def percent(value: float, digits: int = 2) -> str:
@@ -49,13 +55,13 @@ def interval(row: Mapping[str, Any]) -> str:
 
 def remarks(row: Mapping[str, Any]) -> list[str]:
     """What sets a row apart."""
-    pretrained = {"none": "", "imagenet": "ImageNet weights", "fer2013": "FER2013 weights"}
+    pretrained = {"none": "", "unknown": "", "imagenet": "ImageNet weights", "fer2013": "FER2013 weights"}
     return [
         remark
         for remark in (
             f"{row['seeds']} seeds, deviation {percent(row['deviation'])}" if row["seeds"] > 1 else "",
             pretrained.get(row["pretrained"], row["pretrained"]),
-            "no selection part, trained on it too" if row["trained_on_select"] else "",
+            "trained on train + select" if row["trained_on_select"] else "",
             "partial data" if row["partial"] else "",
             "predicted elsewhere" if row["external"] else "",
         )
@@ -65,11 +71,10 @@ def remarks(row: Mapping[str, Any]) -> list[str]:
 
 def cells(row: Mapping[str, Any]) -> dict[str, str]:
     """A row as the terminal and the README show it, by heading."""
-    aside = [word for word in ("partial", "external") if row[word]]
     return {
         "rank": rank(row),
         "model": row["model"],
-        "recipe": " ".join((row["recipe"], *(f"({word})" for word in aside))),
+        "recipe": f"{row['recipe']} (partial)" if row["partial"] else row["recipe"],
         "accuracy": f"{percent(row['accuracy'])} ({interval(row)})",
         "near-copy-free": percent(row["near_copy_free"]),
         "ten crops": percent(row["ten_crop"]),
@@ -84,6 +89,6 @@ LEFT_ALIGNED = ("model", "recipe")
 
 def table(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Headings and lines of one protocol's rows; a column that is empty throughout is left out."""
-    rows = [cells(row) for row in frame.to_dict("records")]
+    rows = [cells(row) for row in records(frame)]
     headings = [name for name in (rows[0] if rows else {}) if any(row[name] for row in rows)]
     return headings, [[row[name] for name in headings] for row in rows]

@@ -1,4 +1,4 @@
-"""Recompute what the records say: from the stored predictions, the data set itself and the shipped weights."""
+"""Recompute what the records say, from the stored predictions, the data sets and the shipped weights."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from fer_bench.specs import VIEWS
 if TYPE_CHECKING:
     from fer_bench.data.dataset import FaceDataset
 
+PARTS = ("select", "test")
 # Sums in another order differ in the last bits.
 TOLERANCE = 1e-9
 # Another processor, or a GPU, rounds differently; more than this is another network.
@@ -36,7 +37,7 @@ Progress = Callable[[int, int, str], None]
 Arrays = dict[str, ANY_FLOAT]
 
 
-@dataclass(frozen=True)
+@dataclass
 class VerifyResult:
     """What was found about one file.
 
@@ -53,6 +54,10 @@ class VerifyResult:
     @property
     def ok(self) -> bool:
         return not self.failures
+
+    @property
+    def messages(self) -> list[str]:
+        return self.failures + self.notes
 
 
 def verify(
@@ -71,8 +76,8 @@ def verify(
         progress: called with the number of records checked, the number of all and the name of the next.
 
     Returns:
-        One result a record and one a file of the board. A data set or a network that is not at hand is a note;
-        any difference is a failure.
+        One result a record and one a file of the board. A data set or a network that is not at hand is a
+        note; any difference is a failure.
     """
     dataset_of = cache(partial(_dataset, data_dir=data_dir))
     paths = list_records(workspace)
@@ -111,8 +116,12 @@ def _check_numbers(record: RunRecord, arrays: Arrays, result: VerifyResult) -> N
     for number, fold in enumerate(record.folds):
         tested = arrays["test_fold"] == number
         right = arrays["test_plain"][tested].argmax(axis=1) == arrays["test_targets"][tested]
-        result.failures += differences(f"folds.{number}.test_accuracy", fold.test_accuracy, float(right.mean()))
-        for part in ("select", "test"):
+        result.failures += differences(
+            f"folds.{number}.test_accuracy", fold.test_accuracy, float(right.mean())
+        )
+        for part in PARTS:
+            if record.external and part == "select":
+                continue  # what was predicted elsewhere need not have it
             targets = arrays[f"{part}_targets"][arrays[f"{part}_fold"] == number]
             counts = np.bincount(targets, minlength=len(record.classes)).tolist()
             result.failures += differences(
@@ -129,9 +138,15 @@ def differences(name: str, recorded: Any, computed: Any) -> list[str]:
     if isinstance(recorded, Mapping) and isinstance(computed, Mapping):
         keys = dict.fromkeys([*recorded, *computed])
         return [
-            line for key in keys for line in differences(f"{name}.{key}", recorded.get(key), computed.get(key))
+            line
+            for key in keys
+            for line in differences(f"{name}.{key}", recorded.get(key), computed.get(key))
         ]
-    if isinstance(recorded, list | tuple) and isinstance(computed, list | tuple) and len(recorded) == len(computed):
+    if (
+        isinstance(recorded, list | tuple)
+        and isinstance(computed, list | tuple)
+        and len(recorded) == len(computed)
+    ):
         return [
             line
             for number, pair in enumerate(zip(recorded, computed, strict=True))
@@ -162,7 +177,10 @@ def _same_data(record: RunRecord, found: FaceDataset | str, result: VerifyResult
     if isinstance(found, str):
         reason = found
     elif found.fingerprint != record.data.fingerprint:
-        reason = f"{record.data.name} at hand is another copy or layout ({found.layout}; the run had {record.data.layout})"
+        reason = (
+            f"{record.data.name} at hand is another copy or layout ({found.layout}; "
+            f"the run had {record.data.layout})"
+        )
     else:
         return found
     result.notes.append(f"labels checked against the stored copy only: {reason}")
@@ -177,15 +195,14 @@ def _check_labels(record: RunRecord, arrays: Arrays, dataset: FaceDataset, resul
     result.failures += differences("classes", record.classes, list(dataset.labels.classes))
     result.failures += differences("data.counts", record.data.counts, dataset.counts())
     folds = get_protocol(record.protocol).folds(dataset)
-    # As the run did: a recipe that selects nothing trains on `select` too, where the data set names no such part.
-    if record.folds and all(fold.trained_on_select for fold in record.folds):
+    # As in the run: a recipe that selects nothing also trains on a `select` that the data set does not name.
+    if all(fold.trained_on_select for fold in record.folds):
         folds = [fold.merged() for fold in folds]
-    if record.folds:
-        result.failures += differences(
-            "fold digests", [fold.digest for fold in record.folds], [fold.digest(dataset) for fold in folds]
-        )
-    for part in ("select", "test"):
-        if f"{part}_ids" not in arrays:
+    result.failures += differences(
+        "fold digests", [fold.digest for fold in record.folds], [fold.digest(dataset) for fold in folds]
+    )
+    for part in PARTS:
+        if record.external and part == "select":
             continue
         expected = sorted(
             (number, str(dataset.ids[index]), int(dataset.targets[index]))
@@ -198,19 +215,20 @@ def _check_labels(record: RunRecord, arrays: Arrays, dataset: FaceDataset, resul
                 arrays[f"{part}_fold"], arrays[f"{part}_ids"], arrays[f"{part}_targets"], strict=True
             )
         )
-        wrong = set(stored).symmetric_difference(expected)
         if stored != expected:
-            first = min(wrong, default=None)
+            first = min(set(stored).symmetric_difference(expected), default="a repeated one")
             result.failures.append(
-                f"{part}: images or labels are not the protocol's ({len(stored)} stored, {len(expected)} expected; "
-                f"the first that differs, as fold, id, label: {first})"
+                f"{part}: images or labels are not the protocol's ({len(stored)} stored, {len(expected)} "
+                f"expected; the first that differs, as fold, id, label: {first})"
             )
-    if "test_clean" in arrays:
+    if dataset.name == "fer2013":
         near = near_copies.near_copy_mask(dataset)
         clean_ids = dataset.ids[dataset.split == "test"][~near]
         wrong_marks = int(np.sum(arrays["test_clean"] != np.isin(arrays["test_ids"], clean_ids)))
         if wrong_marks:
-            result.failures.append(f"test_clean: {wrong_marks} images are marked otherwise than the pixels say")
+            result.failures.append(
+                f"test_clean: {wrong_marks} images are marked otherwise than the pixels say"
+            )
     if len(result.failures) == before:
         result.notes.append("folds and labels equal the data set's")
 
@@ -222,7 +240,7 @@ def _check_weights(
     from fer_bench import weights
 
     path = workspace.weights / f"{record.model}.{record.recipe_name}.safetensors"
-    if not path.exists() or not record.folds or weights.sha256(path) != record.folds[0].weights_sha256:
+    if not path.exists() or weights.sha256(path) != record.folds[0].weights_sha256:
         result.notes.append("no weights of this run here")
         return
     if dataset is None:
@@ -231,7 +249,7 @@ def _check_weights(
     predictor = weights.load(path)
     place = {str(id_): index for index, id_ in enumerate(dataset.ids)}
     largest, switched, changes, bits = 0.0, 0, [], True
-    for part in ("select", "test"):
+    for part in PARTS:
         images = dataset.images[[place[str(id_)] for id_ in arrays[f"{part}_ids"]]]
         for view in VIEWS:
             stored = arrays[f"{part}_{view}"]
@@ -242,7 +260,9 @@ def _check_weights(
             accuracy = float((again.argmax(axis=1) == arrays[f"{part}_targets"]).mean())
             change = accuracy - record.accuracy(view, part)
             if abs(change) > ACCURACY_TOLERANCE:
-                changes.append(f"{path.name}: {part} {view} accuracy is {100 * change:+.2f} points off the record's")
+                changes.append(
+                    f"{path.name}: {part} {view} accuracy is {100 * change:+.2f} points off the record's"
+                )
     result.failures += changes
     result.notes.append(
         f"{path.name} gives the same probabilities, bit for bit"

@@ -1,0 +1,357 @@
+"""A run from the request to the record on the synthetic data, and when it counts as done."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from fer_bench import bench, data, metrics, weights
+from fer_bench.bench import RunRequest, done, run
+from fer_bench.data.dataset import FaceDataset
+from fer_bench.errors import FerBenchError, UnknownNameError
+from fer_bench.fit import Compute, Progress
+from fer_bench.protocols import Fold, get_protocol
+from fer_bench.records import RunRecord, Workspace, arrays_digest, read_arrays, read_record
+from fer_bench.specs import VIEWS, ModelSpec, Optimizer
+
+COMPUTE = Compute(threads=1)
+
+
+@pytest.fixture(autouse=True)
+def small_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "load", lambda *_, **__: tiny.dataset())
+
+
+@pytest.fixture
+def request_(workspace: Workspace) -> RunRequest:
+    return RunRequest(model=tiny.NAME, recipe="plain", protocol="synthetic", workspace=workspace)
+
+
+@pytest.fixture
+def other_spec(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Change fields of the tiny model's spec."""
+
+    def change(**fields: Any) -> ModelSpec:
+        spec = dataclasses.replace(tiny.SPEC, **fields)
+        monkeypatch.setattr(tiny, "SPEC", spec)
+        return spec
+
+    return change
+
+
+def no_training(*_: object, **__: object) -> Any:
+    raise AssertionError("it trained")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_run_from_end_to_end(request_: RunRequest) -> None:
+    steps: list[tuple[int, int, Progress]] = []
+    phases: list[str] = []
+    assert done(request_) is None
+    record = run(request_, COMPUTE, progress=lambda *state: steps.append(state), phase=phases.append)
+
+    assert phases == ["reading data", "fold 1 of 1", "scoring"]
+    assert [(fold, folds) for fold, folds, _ in steps] == [(0, 1)] * 15
+    path = request_.record_path
+    root = request_.workspace.root
+    assert path == root / "leaderboard/records/synthetic/tiny.plain/s0.json"
+    assert files(root) == [
+        "leaderboard/records/synthetic/tiny.plain/s0.json",
+        "leaderboard/records/synthetic/tiny.plain/s0.npz",
+        "runs/synthetic/tiny.plain/s0/fold0.safetensors",
+        "runs/synthetic/tiny.plain/s0/lock",
+        "runs/synthetic/tiny.plain/s0/plan.json",
+    ]
+    assert read_record(path).model_dump(mode="json") == record.model_dump(mode="json")
+    assert done(request_) is not None
+
+    assert (record.model, record.recipe_name, record.protocol, record.seed) == (
+        "tiny",
+        "plain",
+        "synthetic",
+        0,
+    )
+    assert record.recipe == tiny.PLAIN.to_dict() and record.recipe_digest == tiny.PLAIN.digest()
+    assert record.parameters == tiny.SPEC.parameters
+    # Two convolutions and a dense layer, at 24, 12 and 1 pixels a side.
+    assert record.multiply_adds == 24**2 * 8 * 25 + 12**2 * 16 * 8 * 9 + 144 * 7
+    assert record.device.type == "cpu" and record.device.threads == [1]
+    assert record.device.precision == "float32"
+    assert record.data.fingerprint == tiny.dataset().fingerprint
+    assert record.data.counts["train"] == dict.fromkeys(record.classes, 20)
+    [fold], [info] = get_protocol("synthetic").folds(tiny.dataset()), record.folds
+    assert info.digest == fold.digest(tiny.dataset())
+    assert info.counts["test"] == dict.fromkeys(record.classes, 6)
+    assert not info.trained_on_select and info.epoch == len(info.history) == 3
+    assert info.weights_sha256 == weights.sha256(request_.folder / "fold0.safetensors")
+    assert info.test_accuracy == record.accuracy()
+
+
+def test_every_number_follows_from_the_predictions_and_those_from_the_network(request_: RunRequest) -> None:
+    record = run(request_, COMPUTE)
+    arrays = read_arrays(request_.record_path.with_suffix(".npz"))
+    predictor = weights.load(request_.folder / "fold0.safetensors")
+    dataset = tiny.dataset()
+    [fold] = get_protocol("synthetic").folds(dataset)
+    assert record.predictions.sha256 == arrays_digest(arrays)
+    for part, indices in (("select", fold.select), ("test", fold.test)):
+        np.testing.assert_array_equal(arrays[f"{part}_ids"], dataset.ids[indices])
+        np.testing.assert_array_equal(arrays[f"{part}_targets"], dataset.targets[indices])
+        for view in VIEWS:
+            predicted = predictor.predict(dataset.images[indices], view)
+            np.testing.assert_array_equal(arrays[f"{part}_{view}"], predicted)
+            expected = metrics.evaluate(dataset.targets[indices], predicted).to_dict()
+            assert json.dumps(record.metrics[part][view]) == json.dumps(expected)
+    assert record.near_copy_free is None
+    assert predictor.metadata["model"] == tiny.NAME and predictor.metadata["protocol"] == "synthetic"
+
+
+def test_a_finished_run_does_not_train_again(request_: RunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = run(request_, COMPUTE)
+    before = request_.record_path.read_bytes()
+    monkeypatch.setattr(bench, "fit", no_training)
+    assert run(request_, COMPUTE).model_dump(mode="json") == record.model_dump(mode="json")
+    assert request_.record_path.read_bytes() == before
+
+
+def test_what_makes_a_run_undone(request_: RunRequest, other_spec: Any) -> None:
+    run(request_, COMPUTE)
+    assert done(request_)
+    assert done(dataclasses.replace(request_, seed=1)) is None
+    assert done(dataclasses.replace(request_, quick=True)) is None
+    other_spec(revision=2)
+    assert done(request_) is None
+    faster = dataclasses.replace(tiny.PLAIN, optimizer=Optimizer(name="adam", lr=4e-3))
+    other_spec(revision=1, recipes=(faster,))
+    assert done(request_) is None
+    other_spec(recipes=(dataclasses.replace(tiny.PLAIN, note="Said better."),))
+    assert done(request_)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+@pytest.mark.parametrize("damage", ["missing", "truncated", "of another run"])
+def test_a_damaged_record_is_not_done(request_: RunRequest, suffix: str, damage: str) -> None:
+    run(request_, COMPUTE)
+    path = request_.record_path.with_suffix(suffix)
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-20])
+    else:
+        other = dataclasses.replace(request_, seed=1)
+        run(other, COMPUTE)
+        path.write_bytes(other.record_path.with_suffix(suffix).read_bytes())
+    assert done(request_) is None
+    assert run(request_, COMPUTE) and done(request_)
+
+
+def test_other_data_run_again(request_: RunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(request_, COMPUTE)
+    changed = dataclasses.replace(tiny.dataset(), fingerprint="other")
+    monkeypatch.setattr(data, "load", lambda *_, **__: changed)
+    second = run(request_, COMPUTE)
+    assert second.data.fingerprint == "other"
+    assert second.predictions.sha256 == first.predictions.sha256
+    assert second.folds[0].train_seconds != first.folds[0].train_seconds
+
+
+def test_a_changed_recipe_starts_from_the_beginning(request_: RunRequest, other_spec: Any) -> None:
+    class KilledError(Exception):
+        pass
+
+    def kill(_fold: int, _folds: int, state: Progress) -> None:
+        if state.epoch == 3:
+            raise KilledError
+
+    def interrupted() -> list[str]:
+        with pytest.raises(KilledError):
+            run(request_, COMPUTE, progress=kill, checkpoint_seconds=0)
+        return files(request_.folder)
+
+    assert interrupted() == ["checkpoint0.pt", "lock", "plan.json"]
+    other_spec(recipes=(dataclasses.replace(tiny.PLAIN, batch_size=16),))
+    record = run(request_, COMPUTE)
+    fresh = run(
+        dataclasses.replace(request_, workspace=Workspace(request_.workspace.root / "fresh")), COMPUTE
+    )
+    assert record.predictions.sha256 == fresh.predictions.sha256
+
+
+def test_several_folds_are_pooled_and_resumed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tiny.dataset()
+    films = np.array([f"film {int(person[-2:]) % 9}" for person in source.groups["subject"]])
+    films_set = dataclasses.replace(source, name="sfew", groups={"movie": films}, split=None)
+    monkeypatch.setattr(data, "load", lambda *_, **__: films_set)
+    request = RunRequest(model=tiny.NAME, recipe="plain", protocol="sfew_2fold", workspace=workspace)
+
+    def kill(fold: int, _: int, state: Progress) -> None:
+        if (fold, state.epoch) == (1, 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(request, COMPUTE, progress=kill, checkpoint_seconds=0)
+    assert "fold0.json" in files(request.folder)
+    seen: list[int] = []
+    record = run(request, COMPUTE, progress=lambda fold, _, state: seen.append(fold))
+    assert set(seen) == {1}
+    arrays = read_arrays(request.record_path.with_suffix(".npz"))
+    assert sorted(arrays["test_ids"]) == sorted(films_set.ids)
+    np.testing.assert_array_equal(arrays["test_fold"], [0] * 109 + [1] * 108)
+    assert all(info.trained_on_select and not sum(info.counts["select"].values()) for info in record.folds)
+    assert "select" not in record.metrics
+    sizes = [109, 108]
+    pooled = sum(info.test_accuracy * n for info, n in zip(record.folds, sizes, strict=True)) / 217
+    assert record.accuracy() == pytest.approx(pooled)
+    undisturbed = run(
+        dataclasses.replace(request, workspace=Workspace(workspace.root / "undisturbed")), COMPUTE
+    )
+    assert record.predictions.sha256 == undisturbed.predictions.sha256
+    assert [info.weights_sha256 for info in record.folds] == [
+        info.weights_sha256 for info in undisturbed.folds
+    ]
+
+
+def test_a_recipe_that_selects_does_not_train_on_select(workspace: Workspace) -> None:
+    source = dataclasses.replace(tiny.dataset(), name="sfew", split=None)
+    request = RunRequest(model=tiny.NAME, recipe="stopping", protocol="sfew_2fold", workspace=workspace)
+    for recipe, selects in (("stopping", True), ("plain", False)):
+        folds = bench.folds_for(
+            dataclasses.replace(request, recipe=recipe), source, get_protocol("sfew_2fold")
+        )
+        assert [bool(len(fold.select)) for fold in folds] == [selects] * 2
+
+
+def test_quick_runs_are_short(request_: RunRequest) -> None:
+    quick = dataclasses.replace(request_, recipe="modern", quick=True)
+    steps: list[Progress] = []
+    record = run(quick, COMPUTE, progress=lambda _fold, _folds, state: steps.append(state))
+    assert len(steps) == bench.QUICK_STEPS
+    counts = {part: sum(of.values()) for part, of in record.folds[0].counts.items()}
+    assert counts == {"train": bench.QUICK_TRAIN, "select": bench.QUICK_TEST, "test": bench.QUICK_TEST}
+    assert done(quick) and not done(dataclasses.replace(quick, quick=False))
+
+
+def test_a_quick_fold_is_a_part_of_the_fold() -> None:
+    fold = Fold(np.arange(100), np.arange(100, 110), np.arange(110, 200))
+    quick = bench.quick_fold(fold, 3)
+    for name, part in quick.parts().items():
+        assert set(part) <= set(fold.parts()[name]) and np.all(np.diff(part) > 0)
+    assert [len(part) for part in quick.parts().values()] == [48, 10, 32]
+    np.testing.assert_array_equal(quick.train, bench.quick_fold(fold, 3).train)
+
+
+LOCKED = """
+import sys, filelock
+with filelock.FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_run_at_work_elsewhere_is_left_alone(request_: RunRequest) -> None:
+    request_.folder.mkdir(parents=True)
+    command = [sys.executable, "-c", LOCKED, str(request_.folder / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(FerBenchError, match="another process is at work on it") as caught:
+            run(request_, COMPUTE)
+        assert "\n" not in str(caught.value) and "plain on synthetic, seed 0" in str(caught.value)
+        assert files(request_.folder) == ["lock"]
+        other.communicate("\n")
+    assert run(request_, COMPUTE)
+
+
+def test_a_lock_is_given_back_after_an_error(request_: RunRequest, other_spec: Any) -> None:
+    other_spec(build="tiny:build_broken")
+    for _ in range(2):
+        with pytest.raises(FerBenchError, match="diverged"):
+            run(request_, COMPUTE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"model": "lin_shy"}, "unknown model 'lin_shy': did you mean 'lin_shi'"),
+        ({"model": "lin_shi", "recipe": "papr"}, "unknown recipe of lin_shi 'papr': did you mean 'paper'"),
+        ({"protocol": "sinthetic"}, "unknown protocol 'sinthetic': did you mean 'synthetic'"),
+    ],
+)
+def test_unknown_names(request_: RunRequest, changes: dict[str, str], match: str) -> None:
+    with pytest.raises(UnknownNameError, match=match):
+        run(dataclasses.replace(request_, **changes), COMPUTE)  # type: ignore[arg-type]
+    assert files(request_.workspace.root) == []
+
+
+def test_transfer_starts_from_the_shipped_network(
+    workspace: Workspace, request_: RunRequest, other_spec: Any
+) -> None:
+    transfer = dataclasses.replace(tiny.PLAIN, name="from_fer2013", pretrained="fer2013", frozen=True)
+    other_spec(recipes=(*tiny.SPEC.recipes, transfer))
+    request = dataclasses.replace(request_, recipe="from_fer2013")
+    with pytest.raises(FerBenchError, match="run --model tiny --protocol fer2013 --recipe fer_bench` first"):
+        run(request, COMPUTE)
+    run(request_, COMPUTE)
+    source = request_.folder / "fold0.safetensors"
+    target = bench.published_path(workspace, "tiny", "fer_bench")
+    target.parent.mkdir(parents=True)
+    target.write_bytes(source.read_bytes())
+    record = run(request, COMPUTE)
+    assert record.pretrained == "fer2013"
+    one, other = (weights.load(path).network for path in (source, request.folder / "fold0.safetensors"))
+    for (name, before), after in zip(one.named_parameters(), other.parameters(), strict=True):
+        assert torch.equal(before, after) != name.startswith("9."), name
+
+
+def test_the_network_that_is_best_on_select_is_published(
+    workspace: Workspace, make_record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def finished(seed: int, accuracy: float, **fields: Any) -> RunRecord:
+        record: RunRecord = make_record(workspace, seed=seed, accuracy=accuracy, **fields)
+        folder = workspace.run_folder(*record.row, seed)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "fold0.safetensors").write_text(f"network of seed {seed}")
+        return record
+
+    target = workspace.weights / "lin_shi.paper.safetensors"
+    assert bench.publish(finished(0, 0.6), workspace) == target
+    assert bench.publish(finished(1, 0.5), workspace) is None
+    assert target.read_text() == "network of seed 0"
+    assert bench.publish(finished(2, 0.7), workspace) == target
+    assert target.read_text() == "network of seed 2"
+    assert [path.name for path in workspace.weights.iterdir()] == [target.name]
+    assert bench.publish(finished(3, 0.9, protocol="synthetic"), workspace) is None
+
+
+def test_near_copies_stay_out_of_their_column() -> None:
+    arrays = {
+        "test_targets": np.array([0, 1, 1], dtype=np.int8),
+        "test_clean": np.array([True, True, False]),
+        "test_plain": np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]], dtype=np.float32),
+        "test_flip": np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]], dtype=np.float32),
+    }
+    column = bench.near_copy_free(arrays)
+    assert column is not None and column.n == 2
+    assert column.accuracy == {"plain": 0.5, "flip": 1.0}
+    del arrays["test_clean"]
+    assert bench.near_copy_free(arrays) is None
+
+
+def test_data_are_given_to_the_network_at_its_size() -> None:
+    source: FaceDataset = tiny.dataset()
+    [fold] = get_protocol("synthetic").folds(source)
+    prepared = bench.training_data(dataclasses.replace(tiny.SPEC, size=32, channels=3), source, fold)
+    assert prepared.train_images.shape == (140, 32, 32, 3)
+    assert prepared.select_images.shape == (35, 32, 32, 3)
+    assert prepared.classes == source.labels.classes

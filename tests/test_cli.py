@@ -1,0 +1,196 @@
+"""The command line on the embedded data: one line and exit code 2 for bad input, never a traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_bench import bench, cli, records
+from fer_bench.data import synthetic
+from fer_bench.records import Workspace, read_record
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A project folder of the test's own, and no real data anywhere."""
+    monkeypatch.setattr(Workspace, "__init__", _rooted(tmp_path / "project"))
+    monkeypatch.delenv("FER_BENCH_DATA", raising=False)
+    monkeypatch.setenv("FER_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    return Workspace()
+
+
+def _rooted(root: Path) -> object:
+    """Workspace.__init__ with another default."""
+
+    def init(self: Workspace, folder: Path = root) -> None:
+        object.__setattr__(self, "root", folder)
+
+    return init
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["rnu"], "did you mean 'run'"),
+        (["run"], "say what to run"),
+        (["run", "--model", "lin_shy"], "did you mean 'lin_shi'"),
+        (["run", "--model", "lin_shi", "--recipe", "papr"], "did you mean 'paper'"),
+        (["run", "--model", "lin_shi", "--protocol", "fer2012"], "did you mean 'fer2013'"),
+        (["run", "--all", "--model", "lin_shi"], "say what to run"),
+        (["run", "--all", "--recipe", "paper"], "go with --model"),
+        (["run", "--all", "--jobs", "0"], "positive whole number"),
+        (["run", "--all", "--seeds", "one"], "0,1,2"),
+        (["run", "--all", "--budget", "soon"], "2h"),
+        (["run", "--spec", "nowhere:SPEC"], "nowhere"),
+        (["run", "--spec", "json:dumps"], "expected a ModelSpec"),
+        (["run", "--model", "lin_shi", "--device", "tpu"], "tpu"),
+        (["run", "--all", "--data-dir", "missing"], "missing"),
+        (["data", "check", "fer2014"], "did you mean 'fer2013'"),
+        (["data", "check", "ckplus"], "ckplus"),
+        (["leaderboard", "show", "--protocol", "ckplus"], "did you mean"),
+        (["compare", "lin_shi", "ranjan_1", "--protocol", "synthetic"], "lin_shi"),
+        (["predict", "face.png", "--model", "lin_shi"], "no weights of lin_shi"),
+        (["predict", "face.png", "--model", "nobody"], "nobody"),
+        (["score", "missing.csv", "--protocol", "synthetic", "--name", "mine"], "missing.csv"),
+        (["score", "missing.csv", "--protocol", "synthetic", "--name", "../x"], "letters"),
+        (["run", "--model", "lin_shi", "--no-such-flag"], "--no-such-flag"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    workspace: Workspace, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+
+
+def test_quick_run_is_kept_apart_from_the_board(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--model", "attentional_cnn", "--quick"]) == 0
+    out = capsys.readouterr().out
+    assert "using the embedded drawings" in out
+    assert "1 finished, 0 failed" in out
+    quick = Workspace(workspace.root / "quick")
+    record = read_record(quick.record_path("synthetic", "attentional_cnn", "paper", 0))
+    assert sum(record.folds[0].counts["train"].values()) == bench.QUICK_TRAIN
+    assert not workspace.leaderboard.exists()
+
+
+def test_a_failed_run_does_not_stop_the_rest(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = bench.run
+
+    def flawed(request: bench.RunRequest, *args: object, **kwargs: object) -> records.RunRecord:
+        if request.model == "ranjan_1":
+            raise RuntimeError("broken on purpose")
+        return run(request, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bench, "run", flawed)
+    assert cli.main(["run", "--model", "ranjan_1", "attentional_cnn", "--quick"]) == 1
+    captured = capsys.readouterr()
+    assert "RuntimeError: broken on purpose" in captured.err
+    assert "1 finished, 1 failed" in captured.out
+
+
+def test_dry_run_writes_nothing(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--model", "lin_shi", "--seeds", "0,1", "--dry-run"]) == 0
+    assert "2 to do" in capsys.readouterr().out
+    assert not workspace.root.exists()
+
+
+def test_status_and_list_show_what_is_not_there_yet(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["list"]) == 0
+    assert "not there yet" in capsys.readouterr().out
+    assert cli.main(["status"]) == 0
+    assert "skipped" in capsys.readouterr().out
+
+
+def test_data_status_says_what_to_get(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["data", "status"]) == 0
+    out = capsys.readouterr().out
+    assert "fer2013: not found" in out
+    assert "fer2013.csv" in out
+
+
+def _predictions(path: Path, change: str = "") -> Path:
+    dataset = synthetic.load()
+    assert dataset.split is not None
+    test = np.flatnonzero(dataset.split == "test")
+    lines = ["id," + ",".join(dataset.labels.classes)]
+    for index in test:
+        row = np.full(len(dataset.labels), 0.05)
+        row[dataset.targets[index]] = 0.7
+        lines.append(f"{dataset.ids[index]}," + ",".join(f"{value:.2f}" for value in row))
+    if change == "missing":
+        del lines[1]
+    elif change == "twice":
+        lines.append(lines[1])
+    elif change == "stranger":
+        lines.append(lines[1].replace(str(dataset.ids[test[0]]), "stranger"))
+    elif change == "sum":
+        lines[1] = lines[1].replace("0.70", "0.90")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_score_adds_an_external_row(workspace: Workspace, tmp_path: Path) -> None:
+    path = _predictions(tmp_path / "mine.csv")
+    assert cli.main(["score", str(path), "--protocol", "synthetic", "--name", "mine"]) == 0
+    record = read_record(workspace.record_path("synthetic", "mine", "external", 0))
+    assert record.external
+    assert record.accuracy() == 1.0
+    board = (workspace.leaderboard / "leaderboard.csv").read_text()
+    assert "mine" in board
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [("missing", "missing"), ("twice", "twice"), ("stranger", "no test image"), ("sum", "sum to 1")],
+)
+def test_score_refuses_wrong_predictions(
+    workspace: Workspace, tmp_path: Path, change: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _predictions(tmp_path / "mine.csv", change)
+    assert cli.main(["score", str(path), "--protocol", "synthetic", "--name", "mine"]) == 2
+    assert words in capsys.readouterr().err
+    assert not workspace.leaderboard.exists()
+
+
+def test_predict_names_the_class_and_writes_a_csv(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    assert cli.main(["run", "--model", "attentional_cnn", "--protocol", "synthetic", "--quick"]) == 0
+    source = Workspace(workspace.root / "quick").run_folder("synthetic", "attentional_cnn", "paper", 0)
+    workspace.weights.mkdir(parents=True)
+    (source / "fold0.safetensors").rename(workspace.weights / "attentional_cnn.paper.safetensors")
+    picture = tmp_path / "drawn.png"
+    Image.fromarray(synthetic.draw_face("happy", np.random.default_rng(0), size=96)).save(picture)
+    out = tmp_path / "out.csv"
+    assert cli.main(["predict", str(picture), "--model", "attentional_cnn", "--csv", str(out)]) == 0
+    heading, row = out.read_text().splitlines()
+    assert heading.startswith("file,prediction,angry")
+    assert abs(sum(float(value) for value in row.split(",")[2:]) - 1) < 1e-4
+    assert row.split(",")[1] in capsys.readouterr().out
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(picture.read_bytes()[:100])
+    assert cli.main(["predict", str(broken), "--model", "attentional_cnn"]) == 2
+    assert "not a readable image" in capsys.readouterr().err
+
+
+def test_record_is_readable_json(workspace: Workspace) -> None:
+    assert cli.main(["run", "--model", "attentional_cnn", "--quick"]) == 0
+    path = Workspace(workspace.root / "quick").record_path("synthetic", "attentional_cnn", "paper", 0)
+    content = json.loads(path.read_text())
+    assert content["recipe"]["optimizer"]["name"] == "adam"
+    assert str(Path.home()) not in path.read_text()

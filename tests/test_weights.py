@@ -1,0 +1,187 @@
+"""Networks survive the way through a file, and files that are not theirs are refused in one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from fer_bench import weights
+from fer_bench.errors import FerBenchError
+from fer_bench.fit import Compute, fit
+from fer_bench.predict import Predictor
+from fer_bench.specs import VIEWS
+
+METADATA = {"model": tiny.NAME, "model_revision": 1, "model_options": {}, "recipe": "plain", "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def trained() -> Predictor:
+    recipe = dataclasses.replace(tiny.PLAIN, epochs=1, normalisation="mean_image", crop="face")
+    predictor = fit(tiny.SPEC, recipe, tiny.training_data(), seed=0, compute=Compute()).predictor
+    predictor.metadata = dict(METADATA)
+    return predictor
+
+
+@pytest.fixture
+def path(trained: Predictor, tmp_path: Path) -> Path:
+    weights.save(trained, tmp_path / "deep" / "net.safetensors")
+    return tmp_path / "deep" / "net.safetensors"
+
+
+def header(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+def rewrite(path: Path, drop: str = "", **changes: Any) -> None:
+    """The file again with other metadata, and perhaps without one of its tensors."""
+    values = json.loads(header(path)["fer_bench"])
+    values = {key: value for key, value in (values | changes).items() if value is not None}
+    tensors = {key: value for key, value in load_file(path).items() if key != drop}
+    save_file(tensors, path, metadata={"fer_bench": json.dumps(values)})
+
+
+def test_a_loaded_predictor_repeats_itself(path: Path) -> None:
+    images = tiny.training_data().select_images
+    one, other = weights.load(path), weights.load(path)
+    for view in VIEWS:
+        probabilities = one.predict(images, view)
+        np.testing.assert_array_equal(one.predict(images, view), probabilities)
+        np.testing.assert_array_equal(other.predict(images, view), probabilities)
+
+
+def test_a_second_way_through_a_file_changes_nothing(path: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.safetensors"
+    assert weights.save(weights.load(path), again) == weights.sha256(path)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_rounding_is_all_that_a_file_changes(trained: Predictor, path: Path) -> None:
+    images = tiny.training_data().select_images
+    loaded = weights.load(path)
+    np.testing.assert_allclose(loaded.predict(images), trained.predict(images), atol=5e-3)
+    state = loaded.network.state_dict()
+    for key, value in trained.network.state_dict().items():
+        assert state[key].dtype == value.dtype
+        expected = value.half().float() if value.is_floating_point() and value.ndim > 1 else value
+        assert torch.equal(state[key], expected), key
+    assert not loaded.network.training
+
+
+def test_all_that_is_needed_travels_along(trained: Predictor, path: Path) -> None:
+    loaded = weights.load(path)
+    assert loaded.metadata == METADATA
+    for name in ("classes", "size", "channels", "crop"):
+        assert getattr(loaded, name) == getattr(trained, name)
+    np.testing.assert_array_equal(loaded.normaliser.mean, trained.normaliser.mean)
+    np.testing.assert_array_equal(loaded.normaliser.std, trained.normaliser.std)
+    assert loaded.normaliser.mean.shape == (1, 48, 48)
+
+
+def test_the_same_network_gives_the_same_bytes(trained: Predictor, tmp_path: Path) -> None:
+    shuffled = dataclasses.replace(trained, metadata=dict(reversed(METADATA.items())))
+    digests = {
+        weights.save(predictor, tmp_path / f"{number}.safetensors")
+        for number, predictor in enumerate([trained, shuffled] * 8)
+    }
+    assert len(digests) == 1
+    assert digests == {weights.sha256(tmp_path / "0.safetensors")}
+    other = dataclasses.replace(trained, metadata=METADATA | {"seed": 4})
+    assert weights.save(other, tmp_path / "other.safetensors") not in digests
+
+
+def refused(path: Path, match: str) -> None:
+    with pytest.raises(FerBenchError, match=match) as caught:
+        weights.load(path)
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    refused(tmp_path / "none.safetensors", "no weights at .*: train the model, or fetch the file")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 200, -1])
+def test_a_truncated_file(path: Path, keep: int) -> None:
+    path.write_bytes(path.read_bytes()[:keep])
+    refused(path, "not a readable safetensors file")
+
+
+@pytest.mark.parametrize("content", [b"PK\x03\x04 not this", b"<html>not found</html>", b"\xff" * 100])
+def test_a_file_of_another_kind(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    refused(path, "not a readable safetensors file")
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    refused(tmp_path, "not a readable safetensors file")
+
+
+def test_a_file_of_someone_else(path: Path) -> None:
+    save_file(load_file(path), path)
+    refused(path, "expected format 'fer_bench/1', got None")
+    save_file(load_file(path), path, metadata={"format": "pt"})
+    refused(path, "expected format 'fer_bench/1', got 'pt'")
+
+
+def test_another_format(path: Path) -> None:
+    rewrite(path, format="fer_bench/2")
+    refused(path, "expected format 'fer_bench/1', got 'fer_bench/2'")
+
+
+def test_a_format_beside_the_other_metadata_is_read(path: Path) -> None:
+    values = json.loads(header(path)["fer_bench"])
+    del values["format"]
+    metadata = {"format": weights.FORMAT, "fer_bench": json.dumps(values)}
+    save_file(load_file(path), path, metadata=metadata)
+    assert weights.load(path).metadata == METADATA
+
+
+def test_another_revision(path: Path) -> None:
+    rewrite(path, model_revision=2)
+    refused(path, "weights of tiny revision 2, but the model is at revision 1; train it again")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"classes": ["one", "two"]},
+        {"model_revision": None},
+        {"crop": None},
+        {"drop": "network.9.bias"},
+        {"drop": "mean"},
+    ],
+    ids=str,
+)
+def test_content_that_contradicts_itself(path: Path, changes: dict[str, Any]) -> None:
+    rewrite(path, **changes)
+    refused(path, "does not fit its model")
+
+
+def test_an_unknown_model(path: Path) -> None:
+    rewrite(path, model="lin_shy")
+    with pytest.raises(FerBenchError, match="did you mean 'lin_shi'"):
+        weights.load(path)
+
+
+def test_a_failed_write_leaves_the_old_file(
+    trained: Predictor, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(FerBenchError, match=r"can't write .*: No space left on device"):
+        weights.save(dataclasses.replace(trained, metadata={}), path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
