@@ -2,57 +2,42 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
-import importlib.metadata
 import json
-import platform
-import re
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import filelock
 import numpy as np
 import torch
 
-import fer_bench
-from fer_bench import data, metrics, registry, weights
-from fer_bench.data import near_copies
+from fer_bench import data, registry, weights
 from fer_bench.data.dataset import FaceDataset, IntArray
-from fer_bench.errors import FerBenchError, UnknownNameError
-from fer_bench.fit import CHECKPOINT_SECONDS, Compute, Progress, TrainingData, fit
-from fer_bench.labels import LabelSet
-from fer_bench.predict import Predictor
+from fer_bench.errors import FerBenchError
+from fer_bench.fit import CHECKPOINT_SECONDS, Progress, TrainingData, fit
 from fer_bench.protocols import Fold, Protocol, get_protocol
+from fer_bench.provenance import code_info, device_name, network_cost, now
 from fer_bench.records import (
     ANY_FLOAT,
-    PROJECT_ROOT,
     CodeInfo,
-    DataInfo,
     DeviceInfo,
     FoldInfo,
-    NearCopyFree,
     PredictionsInfo,
     RunRecord,
     Workspace,
     arrays_digest,
     read_arrays,
     read_record,
-    replacing,
     write_arrays,
     write_bytes,
     write_record,
 )
+from fer_bench.scoring import data_info, fold_info, mark_clean, near_copy_free, score_arrays
 from fer_bench.specs import VIEWS, ModelSpec, Recipe
+from fer_bench.trainer import Compute
 from fer_bench.transforms import prepare
-
-PACKAGES = ("torch", "timm", "numpy", "albumentations", "opencv-python-headless", "scikit-learn")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,9 +158,7 @@ def run(
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
-        raise FerBenchError(
-            f"{request.name}: another process is at work on it; wait for it or stop it"
-        ) from error
+        raise FerBenchError(f"{request.name}: another process is at work on it; wait for it or stop it") from error
     with lock:
         say("reading data")
         dataset = data.load(protocol.dataset, request.data_dir, allow_partial=request.allow_partial)
@@ -236,13 +219,11 @@ def _initial_state(request: RunRequest, spec: ModelSpec, recipe: Recipe) -> dict
     if recipe.pretrained == "imagenet":
         unavailable = pretrained_unavailable(spec, recipe)
         if unavailable:
-            raise FerBenchError(
-                f"{request.name}: {unavailable}; set HF_HOME to a cache that has them, or go online"
-            )
+            raise FerBenchError(f"{request.name}: {unavailable}; set HF_HOME to a cache that has them, or go online")
         import timm
 
         return dict(timm.create_model(spec.imagenet_weights, pretrained=True).state_dict())
-    source = published_path(request.workspace, spec.name, "fer_bench")
+    source = weights.published_path(request.workspace, spec.name, "fer_bench")
     if not source.exists():
         raise FerBenchError(
             f"{request.name} starts from {source.name}, which is not there: "
@@ -343,7 +324,7 @@ def _run_fold(
         arrays[f"{part}_fold"] = np.full(len(indices), number, dtype=np.int8)
         for view in VIEWS:
             arrays[f"{part}_{view}"] = predictor.predict(images, view)
-    info = _fold_info(
+    info = fold_info(
         fold,
         dataset,
         arrays,
@@ -361,44 +342,6 @@ def _run_fold(
     return info, arrays
 
 
-def _fold_info(fold: Fold, dataset: FaceDataset, arrays: dict[str, ANY_FLOAT], **trained: Any) -> FoldInfo:
-    """What a fold held and how it scored; `trained` is how it was trained, where it was trained here."""
-    return FoldInfo(
-        digest=fold.digest(dataset),
-        counts={
-            part: {
-                word: int(np.sum(dataset.targets[indices] == label))
-                for label, word in enumerate(dataset.labels.classes)
-            }
-            for part, indices in fold.parts().items()
-        },
-        test_accuracy=float((arrays["test_plain"].argmax(axis=1) == arrays["test_targets"]).mean()),
-        **trained,
-    )
-
-
-def _mark_clean(dataset: FaceDataset, arrays: dict[str, ANY_FLOAT]) -> None:
-    """Mark the FER2013 test images that the near-copy-free column counts."""
-    if dataset.name == "fer2013":
-        near = near_copies.near_copy_mask(dataset)
-        assert dataset.split is not None
-        arrays["test_clean"] = np.isin(arrays["test_ids"], dataset.ids[dataset.split == "test"][~near])
-
-
-def _data_info(dataset: FaceDataset) -> DataInfo:
-    return DataInfo(
-        name=dataset.name,
-        fingerprint=dataset.fingerprint,
-        layout=dataset.layout,
-        partial=dataset.partial,
-        counts=dataset.counts(),
-    )
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
 def _assemble(
     request: RunRequest,
     spec: ModelSpec,
@@ -409,10 +352,8 @@ def _assemble(
     code: CodeInfo,
     outcomes: list[tuple[FoldInfo, dict[str, ANY_FLOAT]]],
 ) -> tuple[RunRecord, dict[str, ANY_FLOAT]]:
-    arrays = {
-        name: np.concatenate([fold_arrays[name] for _, fold_arrays in outcomes]) for name in outcomes[0][1]
-    }
-    _mark_clean(dataset, arrays)
+    arrays = {name: np.concatenate([fold_arrays[name] for _, fold_arrays in outcomes]) for name in outcomes[0][1]}
+    mark_clean(dataset, arrays)
     parameters, multiply_adds = network_cost(spec, len(dataset.labels), dict(recipe.model_options))
     record = RunRecord(
         model=spec.name,
@@ -422,7 +363,7 @@ def _assemble(
         recipe_digest=recipe.digest(),
         protocol=protocol.name,
         seed=request.seed,
-        data=_data_info(dataset),
+        data=data_info(dataset),
         folds=[info for info, _ in outcomes],
         classes=list(dataset.labels.classes),
         code=code,
@@ -432,15 +373,13 @@ def _assemble(
             threads=_threads(request.folder, compute),
             precision="bfloat16 autocast" if compute.bf16 else "float32",
         ),
-        finished=_now(),
+        finished=now(),
         pretrained=recipe.pretrained,
         parameters=parameters,
         multiply_adds=multiply_adds,
         metrics=score_arrays(arrays),
         near_copy_free=near_copy_free(arrays),
-        predictions=PredictionsInfo(
-            file=request.record_path.with_suffix(".npz").name, sha256=arrays_digest(arrays)
-        ),
+        predictions=PredictionsInfo(file=request.record_path.with_suffix(".npz").name, sha256=arrays_digest(arrays)),
     )
     return record, arrays
 
@@ -448,241 +387,3 @@ def _assemble(
 def _threads(folder: Path, compute: Compute) -> list[int]:
     used = {number for path in folder.glob("fold*.threads") for number in json.loads(path.read_bytes())}
     return sorted(used) or [compute.threads]
-
-
-def score_arrays(arrays: dict[str, ANY_FLOAT]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Every metric of a record from its predictions alone: part -> view -> metrics."""
-    return {
-        part: {
-            view: metrics.evaluate(
-                arrays[f"{part}_targets"].astype(np.int64), arrays[f"{part}_{view}"]
-            ).to_dict()
-            for view in VIEWS
-            if f"{part}_{view}" in arrays
-        }
-        for part in ("select", "test")
-        if len(arrays.get(f"{part}_targets", ()))
-    }
-
-
-def near_copy_free(arrays: dict[str, ANY_FLOAT]) -> NearCopyFree | None:
-    """The near-copy-free column from the predictions, where they mark the clean images."""
-    if "test_clean" not in arrays:
-        return None
-    clean = arrays["test_clean"]
-    targets = arrays["test_targets"][clean]
-    return NearCopyFree(
-        n=int(clean.sum()),
-        accuracy={
-            view: float((arrays[f"test_{view}"][clean].argmax(axis=1) == targets).mean())
-            for view in VIEWS
-            if f"test_{view}" in arrays
-        },
-    )
-
-
-def network_cost(spec: ModelSpec, num_classes: int, options: dict[str, Any]) -> tuple[int, int]:
-    """Parameters, and an image's multiply-adds in convolutions and matrix products, as torch counts them."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    counter = FlopCounterMode(display=False)
-    with torch.device("meta"), torch.no_grad():  # shapes only: nothing is drawn or computed
-        network = registry.build(spec, num_classes, **options).eval()
-        with counter:
-            network(torch.zeros(1, spec.channels, spec.size, spec.size))
-    return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2
-
-
-def code_info() -> CodeInfo:
-    """Versions of the code and of what decides numbers."""
-
-    def git(*arguments: str) -> str:
-        try:
-            return subprocess.run(
-                ["git", *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
-            ).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return ""
-
-    commit = git("rev-parse", "HEAD")
-    return CodeInfo(
-        version=fer_bench.__version__,
-        commit=commit,
-        dirty=bool(commit and git("status", "--porcelain", "--", "fer_bench", "requirements.txt")),
-        packages={name: importlib.metadata.version(name) for name in PACKAGES},
-        python=sys.version.split()[0],
-    )
-
-
-def device_name(compute: Compute) -> str:
-    """The processor's or GPU's own name."""
-    if compute.device.startswith("cuda"):
-        return torch.cuda.get_device_name(compute.device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "CPU")
-
-
-def published_path(workspace: Workspace, model: str, recipe: str) -> Path:
-    """Where the network of a FER2013 row is shipped."""
-    return workspace.weights / f"{model}.{recipe}.safetensors"
-
-
-def publish(record: RunRecord, workspace: Workspace) -> Path | None:
-    """Copy a FER2013 network to `weights/` if its seed is the best of its row on `select`."""
-    if record.protocol != "fer2013" or record.data.partial:
-        return None
-    folder = workspace.record_path(*record.row, record.seed).parent
-    others = [read_record(path) for path in folder.glob("s*.json")]
-    if any(other.accuracy(part="select") > record.accuracy(part="select") for other in others):
-        return None
-    source = workspace.run_folder(*record.row, record.seed) / "fold0.safetensors"
-    target = published_path(workspace, record.model, record.recipe_name)
-    with replacing(target) as temporary:
-        shutil.copyfile(source, temporary)
-    return target
-
-
-def load_published(workspace: Workspace, name: str) -> Predictor:
-    """The shipped network of "model.recipe", or of "model" the recipe best on `select`.
-
-    Raises:
-        FerBenchError: no such network is shipped; the message says which are, or how to train it.
-    """
-    shipped = {
-        path.name.removesuffix(".safetensors"): path for path in workspace.weights.glob("*.safetensors")
-    }
-    if name in shipped:
-        return weights.load(shipped[name])
-    rows = [row for row in shipped if row.rpartition(".")[0] == name]
-    if rows:
-        return weights.load(shipped[max(rows, key=lambda row: _published_accuracy(workspace, row))])
-    if name in registry.list_models():
-        raise FerBenchError(
-            f"no weights of {name} are shipped: "
-            f"`python -m fer_bench run --model {name} --protocol fer2013` trains it"
-        )
-    raise UnknownNameError("model", name, {*shipped, *registry.list_models()})
-
-
-def _published_accuracy(workspace: Workspace, row: str) -> float:
-    model, _, recipe = row.rpartition(".")
-    records = workspace.record_path("fer2013", model, recipe, 0).parent.glob("s*.json")
-    return max((read_record(path).accuracy(part="select") for path in records), default=0.0)
-
-
-def score_external(
-    path: Path,
-    name: str,
-    protocol_name: str,
-    workspace: Workspace,
-    *,
-    data_dir: Path | None = None,
-    allow_partial: bool = False,
-) -> RunRecord:
-    """Score predictions made elsewhere as a row marked external.
-
-    Args:
-        path: a CSV with a column `id` (as the data set names its images), and a probability column for each
-            class or one column `prediction` of class names; where the protocol has several folds also
-            `fold`, from 0. Every test image of every fold must be there once.
-        name: what to call the row.
-
-    Raises:
-        FerBenchError: anything else; the message names the first offender.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise FerBenchError(f"--name {name!r}: expected letters, digits, - and _ only")
-    if name in registry.list_models():
-        raise FerBenchError(f"--name {name}: a model of the benchmark is called that; choose another name")
-    protocol = get_protocol(protocol_name)
-    dataset = data.load(protocol.dataset, data_dir, allow_partial=allow_partial)
-    folds = protocol.folds(dataset)
-    given = _read_predictions(path, dataset.labels, len(folds))
-    outcomes = []
-    for number, fold in enumerate(folds):
-        ids = dataset.ids[fold.test]
-        absent = [id_ for id_ in ids if (number, id_) not in given]
-        if absent:
-            raise FerBenchError(
-                f"{path}: {len(absent)} test images of fold {number} are missing, first {absent[0]!r}"
-            )
-        arrays: dict[str, ANY_FLOAT] = {
-            "test_ids": ids,
-            "test_targets": dataset.targets[fold.test].astype(np.int8),
-            "test_fold": np.full(len(ids), number, dtype=np.int8),
-            "test_plain": np.stack([given[number, id_] for id_ in ids]).astype(np.float32),
-        }
-        outcomes.append((_fold_info(fold, dataset, arrays), arrays))
-    known = sum(len(fold.test) for fold in folds)
-    if len(given) > known:
-        raise FerBenchError(f"{path}: {len(given) - known} rows are of no test image of {protocol_name}")
-    arrays = {
-        key: np.concatenate([fold_arrays[key] for _, fold_arrays in outcomes]) for key in outcomes[0][1]
-    }
-    _mark_clean(dataset, arrays)
-    record = RunRecord(
-        model=name,
-        model_revision=1,
-        recipe_name="external",
-        recipe={},
-        recipe_digest=weights.sha256(path)[:16],
-        protocol=protocol.name,
-        seed=0,
-        data=_data_info(dataset),
-        folds=[info for info, _ in outcomes],
-        classes=list(dataset.labels.classes),
-        code=code_info(),
-        device=DeviceInfo(type="unknown", name="unknown", threads=[], precision="unknown"),
-        finished=_now(),
-        pretrained="unknown",
-        parameters=0,
-        multiply_adds=0,
-        metrics=score_arrays(arrays),
-        near_copy_free=near_copy_free(arrays),
-        predictions=PredictionsInfo(file="s0.npz", sha256=arrays_digest(arrays)),
-        external=True,
-    )
-    write_record(workspace.record_path(protocol.name, name, "external", 0), record, arrays)
-    return record
-
-
-def _read_predictions(path: Path, labels: LabelSet, folds: int) -> dict[tuple[int, str], ANY_FLOAT]:
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, dtype={"id": str})
-    except (OSError, ValueError) as error:
-        raise FerBenchError(f"{path}: not a readable CSV ({error})") from error
-    needed = ["id"] if folds == 1 else ["id", "fold"]
-    for column in needed:
-        if column not in table:
-            raise FerBenchError(f"{path}: no column {column!r}; expected {', '.join(needed)} and the classes")
-    if "prediction" in table:
-        chosen = [labels.index(str(word)) for word in table["prediction"]]
-        values = np.eye(len(labels))[chosen]
-    else:
-        absent = [word for word in labels.classes if word not in table]
-        if absent:
-            raise FerBenchError(
-                f"{path}: no column {absent[0]!r}; expected {', '.join(labels.classes)} or `prediction`"
-            )
-        try:
-            values = table[list(labels.classes)].to_numpy(dtype=np.float64)
-        except ValueError as error:
-            raise FerBenchError(f"{path}: a probability is not a number ({error})") from error
-    wrong = ~np.isfinite(values).all(axis=1) | (values < 0).any(axis=1) | (abs(values.sum(axis=1) - 1) > 1e-3)
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
-        raise FerBenchError(
-            f"{path}: row {row + 2}: expected probabilities that sum to 1, got {values[row].tolist()}"
-        )
-    numbers = table["fold"] if folds > 1 else [0] * len(table)
-    given: dict[tuple[int, str], ANY_FLOAT] = {}
-    for row, (number, id_, probabilities) in enumerate(zip(numbers, table["id"], values, strict=True)):
-        if (number, id_) in given:
-            raise FerBenchError(f"{path}: row {row + 2}: {id_!r} is there twice")
-        given[int(number), id_] = probabilities / probabilities.sum()
-    return given

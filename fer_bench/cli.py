@@ -17,8 +17,9 @@ from fer_bench.protocols import PROTOCOLS, get_protocol
 if TYPE_CHECKING:
     from fer_bench.bench import RunRequest
     from fer_bench.engine import PlanItem
-    from fer_bench.fit import Compute, Progress
+    from fer_bench.fit import Progress
     from fer_bench.records import RunRecord
+    from fer_bench.trainer import Compute
 
 
 class _Parser(argparse.ArgumentParser):
@@ -146,8 +147,8 @@ def _run(options: argparse.Namespace) -> int:
 
     from fer_bench import engine
     from fer_bench.bench import RunRequest
-    from fer_bench.fit import Compute
     from fer_bench.records import Workspace
+    from fer_bench.trainer import Compute
 
     models = [*options.model, *options.spec]
     if options.all == bool(models):
@@ -161,10 +162,9 @@ def _run(options: argparse.Namespace) -> int:
         model="", recipe="", protocol="", workspace=workspace, data_dir=options.data_dir,
         allow_partial=options.allow_partial, quick=options.quick,
     )  # fmt: skip
-    if options.all:
-        requests = engine.suite_requests(template, options.seeds)
-    else:
-        requests = _requests(template, models, options)
+    requests = engine.suite_requests(template, options.seeds) if options.all else _requests(template, models, options)
+    if {request.protocol for request, _ in requests} == {"synthetic"} and not options.protocol:
+        print("no real data found: using the embedded drawings (`python -m fer_bench data status` says what to get)")
     compute = engine.slots(Compute.detect(options.device), options.jobs)
     if options.quick and not options.dry_run:
         shutil.rmtree(workspace.root, ignore_errors=True)  # what an earlier trial left is worth nothing
@@ -199,17 +199,12 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _requests(
-    template: RunRequest, models: Sequence[str], options: argparse.Namespace
-) -> list[tuple[RunRequest, str]]:
+def _requests(template: RunRequest, models: Sequence[str], options: argparse.Namespace) -> list[tuple[RunRequest, str]]:
     from fer_bench import data
 
     protocols = options.protocol
     if not protocols:
-        found = {status.name for status in data.status(options.data_dir) if status.found}
-        protocols = ["fer2013" if "fer2013" in found else "synthetic"]
-        if protocols == ["synthetic"]:
-            print("no real data found: using the embedded drawings (see `fer_bench data status`)")
+        protocols = ["fer2013" if "fer2013" in data.found(options.data_dir) else "synthetic"]
     requests = []
     for model in models:
         spec = registry.get_spec(model)
@@ -254,12 +249,12 @@ def _print_plan(items: Sequence[PlanItem], jobs: int) -> None:
 
 def _work(request: RunRequest, compute: Compute, quiet: bool) -> RunRecord:
     """One run with a progress bar, or with a line an epoch where several run at once."""
-    from fer_bench import bench
+    from fer_bench import bench, weights
 
     report = _Lines(request.name) if quiet or not sys.stdout.isatty() else _Bar(request.name)
     with report:
         record = bench.run(request, compute, progress=report.progress, phase=report.phase)
-    bench.publish(record, request.workspace)
+    weights.publish(record, request.workspace)
     print(f"{request.name}: {100 * record.accuracy():.2f}% on test in {_time(record.train_seconds)}", flush=True)
     return record
 
@@ -325,11 +320,11 @@ def _progress_text(fold: int, folds: int, state: Progress) -> str:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from fer_bench import bench, leaderboard
+    from fer_bench import external, leaderboard
     from fer_bench.records import Workspace
 
     workspace = Workspace()
-    record = bench.score_external(
+    record = external.score_external(
         options.predictions, options.name, options.protocol, workspace,
         data_dir=options.data_dir, allow_partial=options.allow_partial,
     )  # fmt: skip
@@ -365,7 +360,7 @@ def _list(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from fer_bench import engine
     from fer_bench.bench import RunRequest
-    from fer_bench.fit import Compute
+    from fer_bench.trainer import Compute
 
     template = RunRequest(
         model="", recipe="", protocol="", data_dir=options.data_dir, allow_partial=options.allow_partial
@@ -425,8 +420,11 @@ def _leaderboard(options: argparse.Namespace) -> int:
     if options.action == "show":
         from rich.console import Console
 
-        for table in leaderboard.show(frame, options.protocol):
+        tables = leaderboard.show(frame, options.protocol)
+        for table in tables:
             Console().print(table)
+        if not tables:
+            print("no rows yet: `python -m fer_bench run --all` makes them")
     else:
         print(f"{len(frame)} rows in {workspace.leaderboard / 'leaderboard.csv'}")
     return 0
@@ -445,11 +443,11 @@ def _predict(options: argparse.Namespace) -> int:
     import csv
     import io
 
-    from fer_bench import bench
+    from fer_bench import weights
     from fer_bench.predict import read_picture
     from fer_bench.records import Workspace, write_bytes
 
-    predictor = bench.load_published(Workspace(), options.model)
+    predictor = weights.load_published(Workspace(), options.model)
     rows = []
     for path in options.files:
         probabilities = predictor.predict(read_picture(path)[None])[0]

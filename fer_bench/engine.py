@@ -9,17 +9,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
-from fer_bench import bench, data, suite
+from fer_bench import bench, data, provenance, suite
 from fer_bench.data.dataset import FaceDataset
 from fer_bench.errors import DataNotFoundError, FerBenchError
-from fer_bench.fit import Compute, steps_per_epoch
+from fer_bench.fit import steps_per_epoch
 from fer_bench.protocols import get_protocol
 from fer_bench.records import RunRecord, Workspace, list_records, read_record
 from fer_bench.specs import ModelSpec, Recipe
+from fer_bench.trainer import Compute
 
 # What a thread of a recent server processor trains, in multiply-adds a second, where no record says better.
 MULTIPLY_ADDS_PER_S = 50e9
@@ -48,8 +49,7 @@ class Outcome:
 
 def suite_requests(template: bench.RunRequest, seeds: Sequence[int]) -> list[tuple[bench.RunRequest, str]]:
     """The suite's rows as requests with the reason why one can't run; the synthetic rows if there is no real data."""
-    found = {status.name for status in data.status(template.data_dir) if status.found}
-    rows = suite.rows() if found - {"synthetic"} else suite.synthetic_rows()
+    rows = suite.rows() if data.found(template.data_dir) else suite.synthetic_rows()
     return [
         (replace(template, model=row.model, recipe=row.recipe, protocol=row.protocol, seed=seed), row.missing)
         for row in rows
@@ -139,7 +139,7 @@ def _estimate(
 
 
 def _cost(spec: ModelSpec, recipe: Recipe) -> tuple[int, int]:
-    return bench.network_cost(spec, 7, dict(recipe.model_options))
+    return provenance.network_cost(spec, 7, dict(recipe.model_options))
 
 
 def budgeted(items: Sequence[PlanItem], seconds: float | None, started: float) -> Callable[[PlanItem], bool]:
@@ -169,7 +169,7 @@ def in_processes(
     """Each run in a process of its own, `jobs` at a time; yields as they end, goes on after a failure."""
     context = multiprocessing.get_context("spawn")
     waiting = list(items)
-    running: dict[Connection, tuple[bench.RunRequest, BaseProcess]] = {}
+    running: dict[Connection, tuple[bench.RunRequest, SpawnProcess]] = {}
     fits = budgeted(items, budget, time.monotonic())
     try:
         while waiting or running:
@@ -185,11 +185,10 @@ def in_processes(
                 process.start()
                 sender.close()
                 running[receiver] = (item.request, process)
-            for receiver in wait(list(running)):
-                assert isinstance(receiver, Connection)
-                request, process = running.pop(receiver)
+            for ended in cast(list[Connection], wait(list(running))) if running else ():
+                request, process = running.pop(ended)
                 try:
-                    error = receiver.recv()
+                    error = ended.recv()
                 except EOFError:
                     process.join()
                     error = f"its process ended with {_exit_name(process.exitcode)} before it could report"
@@ -233,4 +232,3 @@ def slots(compute: Compute, jobs: int) -> Compute:
 def quick_workspace(root: Path) -> Workspace:
     """A place apart from the board for `--quick`."""
     return Workspace(root / "quick")
-

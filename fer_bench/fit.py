@@ -22,13 +22,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fer_bench import registry
 from fer_bench.data.dataset import IntArray, UInt8Array
 from fer_bench.errors import FerBenchError
-from fer_bench.losses import classification_loss, l2_penalty
 from fer_bench.predict import Predictor, to_input
 from fer_bench.records import replacing
-from fer_bench.specs import ModelSpec, Recipe, Schedule
+from fer_bench.specs import ModelSpec, Recipe
+from fer_bench.trainer import Compute, Trainer, derived_seed, learning_rate
 from fer_bench.transforms import Augmenter, Normaliser
 
 # A checkpoint costs a write of the network and the optimiser: often enough to lose little, not after each
@@ -38,39 +37,6 @@ CHECKPOINT_SECONDS = 30.0
 
 class DivergedError(FerBenchError):
     """The loss is not a number any more: the run has failed."""
-
-
-@dataclass(frozen=True)
-class Compute:
-    """Where and how a run computes; recorded, never a hyperparameter.
-
-    Attributes:
-        device: "cpu" or "cuda[:i]".
-        threads: torch's threads on the CPU; results are equal bit for bit at the same number.
-        workers: processes that augment; results do not depend on them.
-        bf16: autocast to bfloat16 while training, where the hardware has it.
-    """
-
-    device: str = "cpu"
-    threads: int = 1
-    workers: int = 0
-    bf16: bool = False
-
-    @classmethod
-    def detect(cls, device: str | None = None, threads: int = 1) -> Compute:
-        """The best use of what is there."""
-        name = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            torch.empty(0, device=name)
-        except (RuntimeError, AssertionError) as error:
-            raise FerBenchError(
-                f"device {name!r} can't be used here: {str(error).splitlines()[0]}"
-            ) from error
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        if name.startswith("cuda"):
-            return cls(name, threads, min(8, max(cores - 1, 0)), torch.cuda.is_bf16_supported())
-        bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-        return cls(name, threads, 1 if cores > 1 else 0, bf16)
 
 
 @dataclass(frozen=True)
@@ -112,51 +78,6 @@ class Progress:
 ProgressCallback = Callable[[Progress], None]
 
 
-def derived_seed(*parts: int) -> int:
-    """A 32-bit seed from a tuple of integers, the same everywhere."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def learning_rate(schedule: Schedule, base: float, step: int, steps: int, epoch: int) -> float:
-    """The learning rate at a step (from 0) of an epoch (from 0)."""
-    if schedule.name == "step":
-        return base * schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones)
-    if schedule.name == "one_cycle":
-        rise = max(1, round(schedule.warmup * steps))
-        if step < rise:
-            return base * (step + 1) / rise
-        return base * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-    return base
-
-
-def initialise(network: nn.Module, kind: str) -> None:
-    """Draw the weights as the recipe says; torch's own initialisation is left as it is.
-
-    A spatial transformer starts as the identity all the same.
-    """
-    if kind == "torch":
-        return
-    for layer in network.modules():
-        if not isinstance(layer, nn.Conv2d | nn.Linear):
-            continue
-        if kind == "keras":
-            nn.init.xavier_uniform_(layer.weight)
-        else:
-            fan_in = layer.weight[0].numel()
-            nn.init.normal_(layer.weight, std=math.sqrt((2 if kind == "he" else 1) / fan_in))
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-    for layer in network.modules():
-        if hasattr(layer, "start_as_identity"):
-            cast(Any, layer).start_as_identity()
-
-
-def _last_layer(network: nn.Module) -> str:
-    """The name of the layer that gives the logits."""
-    names: list[str] = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
-    return names[-1]
-
-
 class _Batches(Dataset[tuple[UInt8Array, IntArray]]):
     """Augmented batches by (seed, indices): a batch does not depend on the process that makes it."""
 
@@ -172,9 +93,7 @@ class _Batches(Dataset[tuple[UInt8Array, IntArray]]):
 class _Plan(Sampler[tuple[int, IntArray]]):
     """The batches of all epochs from `start` on, one stream, so that workers never drain between epochs."""
 
-    def __init__(
-        self, n: int, batch_size: int, epochs: int, steps: int, seed: int, fold: int, start: int
-    ) -> None:
+    def __init__(self, n: int, batch_size: int, epochs: int, steps: int, seed: int, fold: int, start: int) -> None:
         self._args = (n, batch_size, epochs, steps, seed, fold, start)
 
     def __iter__(self) -> Iterator[tuple[int, IntArray]]:
@@ -192,20 +111,6 @@ class _Plan(Sampler[tuple[int, IntArray]]):
 def steps_per_epoch(n: int, batch_size: int) -> int:
     """Batches an epoch; the rest counts as one unless it is a single image, which batch norm can't take."""
     return max(1, n // batch_size + (n % batch_size > 1))
-
-
-def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    options = recipe.optimizer
-    trained = [p for p in network.parameters() if p.requires_grad]
-    # Decay pulls kernels to zero; on biases and batch norms' scales it only shifts the activations.
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if options.name == "sgd":
-        return torch.optim.SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov)
-    kind = torch.optim.AdamW if options.name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=options.lr, betas=options.betas)
 
 
 def _evaluate(predictor: Predictor, images: UInt8Array, targets: IntArray) -> tuple[float, float]:
@@ -258,32 +163,10 @@ def fit(
     """
     if recipe.select == "best_epoch" and not len(data.select_targets):
         raise FerBenchError(f"{spec.name}.{recipe.name} selects on `select`, and this fold has none")
-    torch.set_num_threads(compute.threads)
-    torch.use_deterministic_algorithms(compute.device == "cpu")
-    # A debugging aid that costs time; a property behind the module, which mypy does not see.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    device = torch.device(compute.device)
-
-    torch.manual_seed(derived_seed(seed, fold))
-    network = registry.build(spec, len(data.classes), **recipe.model_options)
-    initialise(network, recipe.init)
-    if initial is not None:
-        head = _last_layer(network)
-        kept = {key: value for key, value in initial.items() if key.rpartition(".")[0] != head}
-        own = {key: value for key, value in network.state_dict().items() if key.rpartition(".")[0] == head}
-        network.load_state_dict(kept | own)
-    if recipe.frozen:
-        network.requires_grad_(False)
-        network.get_submodule(_last_layer(network)).requires_grad_(True)
-    network.to(device).to(memory_format=torch.channels_last)
-    optimizer = _optimizer(recipe, network)
-    average = None
-    if recipe.ema:
-        from timm.utils.model_ema import ModelEmaV3
-
-        average = ModelEmaV3(network, decay=recipe.ema, use_warmup=True)
+    trainer = Trainer(spec, recipe, len(data.classes), seed=seed, fold=fold, compute=compute, initial=initial)
+    device = trainer.device
     predictor = Predictor(
-        network=average.module if average is not None else network,
+        network=trainer.scored,
         classes=data.classes,
         size=spec.size,
         channels=spec.channels,
@@ -300,10 +183,7 @@ def fit(
     if checkpoint is not None and checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
         state = _State(**saved["state"])
-        network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
-        if average is not None:
-            average.module.load_state_dict(saved["average"])
+        trainer.load_state_dict(saved)
     if compute.threads not in state.threads:
         state.threads.append(compute.threads)
 
@@ -319,15 +199,13 @@ def fit(
         collate_fn=_as_is,
         pin_memory=False,
     )
-    batches: Iterator[tuple[UInt8Array, IntArray]] = (
-        iter(()) if _finished(state, recipe, epochs) else iter(loader)
-    )
+    batches: Iterator[tuple[UInt8Array, IntArray]] = iter(()) if _finished(state, recipe, epochs) else iter(loader)
     last_saved = time.monotonic()
     while not _finished(state, recipe, epochs):
         started = time.monotonic()
         epoch = state.epoch
         torch.manual_seed(derived_seed(seed, fold, epoch))  # dropout
-        network.train()
+        trainer.network.train()
         epoch_steps = min(per_epoch, steps - epoch * per_epoch)
         total_loss = torch.zeros((), device=device)
         total_correct = torch.zeros((), device=device)
@@ -336,31 +214,13 @@ def fit(
         for step in range(epoch_steps):
             images, labels = next(batches)
             rate = learning_rate(recipe.schedule, recipe.optimizer.lr, epoch * per_epoch + step, steps, epoch)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            inputs = to_input(images, predictor.normaliser, device)
             targets = torch.from_numpy(labels).to(device)
-            mixed_with, share = None, 1.0
-            if recipe.mixup:
-                rng = np.random.default_rng([seed, fold, epoch, step])
-                share = float(rng.beta(recipe.mixup, recipe.mixup))
-                mixed_with = torch.from_numpy(rng.permutation(len(labels))).to(device)
-                inputs = share * inputs + (1 - share) * inputs[mixed_with]
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=compute.bf16):
-                logits = network(inputs)
-            loss = share * classification_loss(recipe.loss, logits, targets)
-            if mixed_with is not None:
-                loss = loss + (1 - share) * classification_loss(recipe.loss, logits, targets[mixed_with])
-            total_loss += loss.detach() * len(labels)
-            total_correct += (logits.detach().argmax(dim=1) == targets).sum()
+            loss, logits = trainer.step(
+                to_input(images, predictor.normaliser, device), targets, rate, epoch, step, per_epoch
+            )
+            total_loss += loss * len(labels)
+            total_correct += (logits.argmax(dim=1) == targets).sum()
             seen += len(labels)
-            torch.autograd.backward(loss + l2_penalty(recipe.loss, network))
-            if recipe.clip_grad_norm is not None:
-                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_grad_norm)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            if average is not None:
-                average.update(network, step=epoch * per_epoch + step)
             # Reading the loss waits for the device; on a GPU only now and then.
             if step % (1 if device.type == "cpu" else 20) == 0 or step == epoch_steps - 1:
                 mean_loss = float(total_loss) / seen
@@ -379,7 +239,7 @@ def fit(
                         )
                     )  # fmt: skip
         trained = time.monotonic() - started
-        network.eval()
+        trainer.network.eval()
         row = {
             "epoch": epoch + 1,
             "lr": rate,
@@ -388,12 +248,9 @@ def fit(
             "images_per_s": seen / trained,
         }
         if len(data.select_targets):
-            row["select_loss"], row["select_accuracy"] = _evaluate(
-                predictor, data.select_images, data.select_targets
-            )
+            row["select_loss"], row["select_accuracy"] = _evaluate(predictor, data.select_images, data.select_targets)
         if recipe.select == "best_epoch" and (
-            state.best is None
-            or row["select_accuracy"] > state.history[state.best_epoch - 1]["select_accuracy"]
+            state.best is None or row["select_accuracy"] > state.history[state.best_epoch - 1]["select_accuracy"]
         ):
             state.best_epoch, state.best = epoch + 1, _cpu_state(predictor.network)
         row["seconds"] = time.monotonic() - started
@@ -402,7 +259,8 @@ def fit(
         state.epoch = epoch + 1
         over = _finished(state, recipe, epochs)
         if checkpoint is not None and (over or time.monotonic() - last_saved >= checkpoint_seconds):
-            _save_checkpoint(checkpoint, state, network, optimizer, average)
+            with replacing(checkpoint) as temporary:
+                torch.save({"state": vars(state), **trainer.state_dict()}, temporary)
             last_saved = time.monotonic()
 
     if state.best is not None:
@@ -430,18 +288,3 @@ def _finished(state: _State, recipe: Recipe, epochs: int) -> bool:
     if state.epoch >= epochs:
         return True
     return recipe.patience is not None and state.epoch - state.best_epoch >= recipe.patience
-
-
-def _save_checkpoint(
-    path: Path, state: _State, network: nn.Module, optimizer: torch.optim.Optimizer, average: Any
-) -> None:
-    with replacing(path) as temporary:
-        torch.save(
-            {
-                "state": vars(state),
-                "network": network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                **({"average": average.module.state_dict()} if average is not None else {}),
-            },
-            temporary,
-        )

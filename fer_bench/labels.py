@@ -54,9 +54,7 @@ class LabelSet:
 
 
 FER2013 = LabelSet("fer2013", ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))
-CKPLUS = LabelSet(
-    "ckplus", ("angry", "contempt", "disgust", "fear", "happy", "sad", "surprise")
-)
+CKPLUS = LabelSet("ckplus", ("angry", "contempt", "disgust", "fear", "happy", "sad", "surprise"))
 SFEW = LabelSet("sfew", ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"))
 
 LABEL_SETS = {labels.name: labels for labels in (FER2013, CKPLUS, SFEW)}
@@ -71,6 +69,4 @@ def get_labels(name: str) -> LabelSet:
 
 def label_map(source: LabelSet, target: LabelSet) -> tuple[int | None, ...]:
     """For each label of `source`, the same expression's label in `target`, or None where it has none."""
-    return tuple(
-        target.classes.index(word) if word in target.classes else None for word in source.classes
-    )
+    return tuple(target.classes.index(word) if word in target.classes else None for word in source.classes)

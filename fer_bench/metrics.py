@@ -68,9 +68,7 @@ class Metrics:
         """
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise FerBenchError(
-                f"metrics: unknown field {', '.join(unknown)}; known: {', '.join(sorted(known))}"
-            )
+            raise FerBenchError(f"metrics: unknown field {', '.join(unknown)}; known: {', '.join(sorted(known))}")
         if missing := sorted(known - set(values)):
             raise FerBenchError(f"metrics: missing field {', '.join(missing)}")
         return cls(**{name: _tuples(value) for name, value in values.items()})
@@ -105,9 +103,7 @@ def evaluate(targets: npt.ArrayLike, probabilities: npt.ArrayLike) -> Metrics:
     """
     truth, probs = _validated(targets, probabilities)
     n, classes = probs.shape
-    confusion = np.bincount(truth * classes + probs.argmax(axis=1), minlength=classes**2).reshape(
-        classes, classes
-    )
+    confusion = np.bincount(truth * classes + probs.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
     hits = confusion.diagonal()
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     precision, recall = _ratio(hits, predicted), _ratio(hits, support)
@@ -131,9 +127,7 @@ def evaluate(targets: npt.ArrayLike, probabilities: npt.ArrayLike) -> Metrics:
     )
 
 
-def reliability(
-    targets: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int = CALIBRATION_BINS
-) -> Reliability:
+def reliability(targets: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int = CALIBRATION_BINS) -> Reliability:
     """The reliability diagram of the most probable class; arguments and errors as in `evaluate`."""
     truth, probs = _validated(targets, probabilities)
     confidence, correct = probs.max(axis=1), probs.argmax(axis=1) == truth
@@ -169,15 +163,11 @@ def _validated(targets: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[In
     if probs.ndim != 2 or 0 in probs.shape:
         raise FerBenchError(f"probabilities: expected shape (images, classes), got {probs.shape}")
     if truth.shape != probs.shape[:1]:
-        raise FerBenchError(
-            f"targets: expected shape ({len(probs)},) like the probabilities, got {truth.shape}"
-        )
+        raise FerBenchError(f"targets: expected shape ({len(probs)},) like the probabilities, got {truth.shape}")
     if not np.issubdtype(truth.dtype, np.integer):
         raise FerBenchError(f"targets: expected integer labels, got {truth.dtype}")
     if truth.min() < 0 or truth.max() >= probs.shape[1]:
-        raise FerBenchError(
-            f"targets: expected labels 0 to {probs.shape[1] - 1}, got {truth.min()} to {truth.max()}"
-        )
+        raise FerBenchError(f"targets: expected labels 0 to {probs.shape[1] - 1}, got {truth.min()} to {truth.max()}")
     sums = probs.sum(axis=1)
     # `not (...)` rather than its opposite: a comparison with NaN is false.
     wrong = ~((np.abs(sums - 1) <= SUM_TOLERANCE) & (probs >= 0).all(axis=1))

@@ -123,8 +123,7 @@ def _five_draws(dataset: FaceDataset) -> list[Fold]:
 
     draws = StratifiedShuffleSplit(n_splits=5, test_size=0.15, random_state=SPLIT_SEED)
     return [
-        _with_random_select(dataset, rest, test)
-        for rest, test in draws.split(np.zeros(len(dataset)), dataset.targets)
+        _with_random_select(dataset, rest, test) for rest, test in draws.split(np.zeros(len(dataset)), dataset.targets)
     ]
 
 
@@ -133,8 +132,7 @@ def _halves(dataset: FaceDataset) -> list[Fold]:
 
     halves = StratifiedKFold(2, shuffle=True, random_state=SPLIT_SEED)
     return [
-        _with_random_select(dataset, rest, test)
-        for rest, test in halves.split(np.zeros(len(dataset)), dataset.targets)
+        _with_random_select(dataset, rest, test) for rest, test in halves.split(np.zeros(len(dataset)), dataset.targets)
     ]
 
 

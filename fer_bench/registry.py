@@ -58,9 +58,7 @@ def get_spec(name: str) -> ModelSpec:
 def build(spec: ModelSpec, num_classes: int = 7, **options: Any) -> nn.Module:
     """The untrained network of a spec."""
     module, _, function = spec.build.partition(":")
-    network: nn.Module = getattr(importlib.import_module(module), function)(
-        num_classes=num_classes, **options
-    )
+    network: nn.Module = getattr(importlib.import_module(module), function)(num_classes=num_classes, **options)
     return network
 
 

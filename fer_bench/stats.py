@@ -49,9 +49,7 @@ def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> Int
         FerBenchError: n is not positive or the successes are outside 0..n.
     """
     if not (n > 0 and 0 <= successes <= n):
-        raise FerBenchError(
-            f"wilson_interval: expected 0 <= successes <= n and n > 0, got {successes} of {n}"
-        )
+        raise FerBenchError(f"wilson_interval: expected 0 <= successes <= n and n > 0, got {successes} of {n}")
     z = _normal_quantile(confidence)
     p = successes / n
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -131,9 +129,7 @@ def mcnemar(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> McNemar:
     """
     a, b = _pair(correct_a, correct_b)
     if not np.isin([a, b], [0, 1]).all():
-        raise FerBenchError(
-            "mcnemar: expected right or wrong for each image, got fractions (one seed at a time)"
-        )
+        raise FerBenchError("mcnemar: expected right or wrong for each image, got fractions (one seed at a time)")
     only_a, only_b = int(np.sum(a > b)), int(np.sum(a < b))
     discordant = only_a + only_b
     if discordant < EXACT_BELOW:

@@ -1,4 +1,4 @@
-"""What `run --all` runs: one table, cheapest models first. A row that names what is not registered yet stays visible."""
+"""What `run --all` runs: one table, cheapest models first. What is not there yet stays visible."""
 
 from __future__ import annotations
 
@@ -43,14 +43,10 @@ TABLE = (
     ),
     Entry(("attentional_cnn", "attentional_cnn_wide"), ("paper", "no_transformer", "fer_bench")),
     Entry(("marrugat_1", "marrugat_2", "marrugat_3", "marrugat_4"), ("paper", "fer_bench")),
-    Entry(
-        ("ranjan_1",), ("paper", "l2svm", "fer_bench"), ("paper", "l2svm", "fer_bench")
-    ),
+    Entry(("ranjan_1",), ("paper", "l2svm", "fer_bench"), ("paper", "l2svm", "fer_bench")),
     Entry(("lin_shi",), ("paper", "no_batch_norm", "no_dropout", "fer_bench"), ("fer_bench",)),
     Entry(("hog_cnn_2", "hog_cnn_4"), ("paper", "no_hog", "fer_bench")),
-    Entry(
-        ("ranjan_2",), ("paper", "no_augment", "l2svm", "fer_bench"), ("paper", "l2svm", "fer_bench")
-    ),
+    Entry(("ranjan_2",), ("paper", "no_augment", "l2svm", "fer_bench"), ("paper", "l2svm", "fer_bench")),
     Entry(("ranjan_2_forest",), ("paper",)),
     Entry(("leng_cnn",), sfew=("paper", "face_crop")),
     Entry(("resnet18",), ("fer_bench",), ("from_fer2013",), ("from_fer2013_frozen", "from_fer2013")),
@@ -96,6 +92,4 @@ def rows() -> list[Row]:
 def synthetic_rows() -> list[Row]:
     """The table's models and recipes on the embedded data: what runs where no real data is found."""
     pairs = dict.fromkeys((row.model, row.recipe) for row in rows())
-    return [
-        Row(model, recipe, "synthetic", missing(model, recipe, "synthetic")) for model, recipe in pairs
-    ]
+    return [Row(model, recipe, "synthetic", missing(model, recipe, "synthetic")) for model, recipe in pairs]

@@ -48,9 +48,7 @@ class Augmenter:
             ],
             "modern_light": [
                 A.HorizontalFlip(p=0.5),
-                A.Affine(
-                    scale=(0.9, 1.1), translate_percent=(-0.06, 0.06), rotate=(-8, 8), border_mode=edge, p=0.8
-                ),
+                A.Affine(scale=(0.9, 1.1), translate_percent=(-0.06, 0.06), rotate=(-8, 8), border_mode=edge, p=0.8),
                 A.Erasing(scale=(0.02, 0.12), p=0.2),
             ],
             "modern": [
@@ -94,9 +92,7 @@ def prepare(images: UInt8Array, size: int, channels: int) -> UInt8Array:
             image = np.repeat(image[:, :, None], 3, axis=2)
         if image.shape[:2] != (size, size):
             shrinks = image.shape[0] > size
-            image = cv2.resize(
-                image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            )
+            image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         prepared[index] = image
     return prepared
 
@@ -155,6 +151,6 @@ def views(images: UInt8Array, view: View) -> Iterator[UInt8Array]:
     for source in (images, mirrored):
         for top, left in ((0, 0), (0, far), (far, 0), (far, far), (middle, middle)):
             cut = source[:, top : top + crop, left : left + crop]
-            yield np.stack(
-                [cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR) for image in cut]
-            ).astype(np.uint8, copy=False)
+            yield np.stack([cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR) for image in cut]).astype(
+                np.uint8, copy=False
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import torch
 from torch import Tensor
 
 from fer_bench import registry
-from fer_bench.errors import FerBenchError
+from fer_bench.errors import FerBenchError, UnknownNameError
 from fer_bench.predict import Predictor
-from fer_bench.records import replacing
+from fer_bench.records import RunRecord, Workspace, read_record, replacing
 from fer_bench.transforms import Normaliser
 
 FORMAT = "fer_bench/1"
@@ -35,8 +36,7 @@ def save(predictor: Predictor, path: Path) -> str:
     from safetensors.torch import save_file
 
     tensors = {
-        f"network.{key}": _stored(value).cpu().contiguous()
-        for key, value in predictor.network.state_dict().items()
+        f"network.{key}": _stored(value).cpu().contiguous() for key, value in predictor.network.state_dict().items()
     }
     tensors["mean"] = torch.from_numpy(predictor.normaliser.mean).contiguous()
     tensors["std"] = torch.from_numpy(predictor.normaliser.std).contiguous()
@@ -79,9 +79,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> Predictor:
     except FileNotFoundError as error:
         raise FerBenchError(f"no weights at {path}: train the model, or fetch the file") from error
     except (SafetensorError, OSError) as error:
-        raise FerBenchError(
-            f"{path}: not a readable safetensors file ({error}); fetch or train it again"
-        ) from error
+        raise FerBenchError(f"{path}: not a readable safetensors file ({error}); fetch or train it again") from error
     # The first files had the format in an entry of its own.
     metadata = {"format": header.get("format"), **json.loads(header.get("fer_bench", "{}"))}
     if (found := metadata.pop("format")) != FORMAT:
@@ -119,3 +117,48 @@ def _predictor(path: Path, metadata: dict[str, Any], state: dict[str, Tensor]) -
         normaliser=Normaliser(np.asarray(state["mean"]), np.asarray(state["std"])),
         metadata=metadata,
     )
+
+
+def published_path(workspace: Workspace, model: str, recipe: str) -> Path:
+    """Where the network of a FER2013 row is shipped."""
+    return workspace.weights / f"{model}.{recipe}.safetensors"
+
+
+def publish(record: RunRecord, workspace: Workspace) -> Path | None:
+    """Copy a FER2013 network to `weights/` if its seed is the best of its row on `select`."""
+    if record.protocol != "fer2013" or record.data.partial:
+        return None
+    folder = workspace.record_path(*record.row, record.seed).parent
+    others = [read_record(path) for path in folder.glob("s*.json")]
+    if any(other.accuracy(part="select") > record.accuracy(part="select") for other in others):
+        return None
+    source = workspace.run_folder(*record.row, record.seed) / "fold0.safetensors"
+    target = published_path(workspace, record.model, record.recipe_name)
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
+    return target
+
+
+def load_published(workspace: Workspace, name: str) -> Predictor:
+    """The shipped network of "model.recipe", or of "model" the recipe best on `select`.
+
+    Raises:
+        FerBenchError: no such network is shipped; the message says which are, or how to train it.
+    """
+    shipped = {path.name.removesuffix(".safetensors"): path for path in workspace.weights.glob("*.safetensors")}
+    if name in shipped:
+        return load(shipped[name])
+    rows = [row for row in shipped if row.rpartition(".")[0] == name]
+    if rows:
+        return load(shipped[max(rows, key=lambda row: _published_accuracy(workspace, row))])
+    if name in registry.list_models():
+        raise FerBenchError(
+            f"no weights of {name} are shipped: `python -m fer_bench run --model {name} --protocol fer2013` trains it"
+        )
+    raise UnknownNameError("model", name, {*shipped, *registry.list_models()})
+
+
+def _published_accuracy(workspace: Workspace, row: str) -> float:
+    model, _, recipe = row.rpartition(".")
+    records = workspace.record_path("fer2013", model, recipe, 0).parent.glob("s*.json")
+    return max((read_record(path).accuracy(part="select") for path in records), default=0.0)

@@ -65,9 +65,9 @@ def make_record() -> MakeRecord:
     Its folds are the protocol's on `fake_dataset`, its predictions random with the given accuracy in each
     part and view, its numbers computed by `bench`. `fields` replace fields of the record.
     """
-    from fer_bench.bench import near_copy_free, score_arrays
     from fer_bench.data.near_copies import near_copies
     from fer_bench.records import arrays_digest, write_record
+    from fer_bench.scoring import near_copy_free, score_arrays
     from fer_bench.specs import VIEWS
 
     def make(
@@ -91,14 +91,10 @@ def make_record() -> MakeRecord:
                 arrays[f"{part}_targets"] = dataset.targets[indices].astype(np.int8)
                 arrays[f"{part}_fold"] = np.full(len(indices), number, dtype=np.int8)
                 for view in VIEWS:
-                    arrays[f"{part}_{view}"] = _probabilities(
-                        rng, dataset.targets[indices], len(classes), accuracy
-                    )
+                    arrays[f"{part}_{view}"] = _probabilities(rng, dataset.targets[indices], len(classes), accuracy)
             parts.append(arrays)
             counts = {
-                part: {
-                    word: int((dataset.targets[rows] == label).sum()) for label, word in enumerate(classes)
-                }
+                part: {word: int((dataset.targets[rows] == label).sum()) for label, word in enumerate(classes)}
                 for part, rows in fold.parts().items()
             }
             folds.append(

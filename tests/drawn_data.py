@@ -146,9 +146,7 @@ def write_parquet(
         part = [row for row in rows if row.usage == usage]
         words = [FER2013.classes[row.label] for row in part]
         numbers = [names.index(word) for word in words] if names else [row.label for row in part]
-        images = [
-            {"bytes": encoded(row.image), "path": None} if structs else encoded(row.image) for row in part
-        ]
+        images = [{"bytes": encoded(row.image), "path": None} if structs else encoded(row.image) for row in part]
         table = pa.table({"image": images, "label": numbers})
         if names:
             features = {"info": {"features": {"label": {"names": list(names), "_type": "ClassLabel"}}}}

@@ -17,8 +17,8 @@ LAYERS = (
     {"specs", "labels", "errors", "metrics", "stats"},
     {"registry", "records"},
     {"data", "models", "features", "transforms", "losses"},
-    {"protocols", "fit", "predict", "weights"},
-    {"bench", "suite", "engine", "leaderboard"},
+    {"protocols", "trainer", "fit", "predict", "weights", "scoring", "provenance"},
+    {"bench", "external", "suite", "engine", "leaderboard"},
     {"cli", "ui"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -14,14 +14,15 @@ import pytest
 import tiny
 import torch
 
-from fer_bench import bench, data, metrics, weights
+from fer_bench import bench, data, metrics, scoring, weights
 from fer_bench.bench import RunRequest, done, run
 from fer_bench.data.dataset import FaceDataset
 from fer_bench.errors import FerBenchError, UnknownNameError
-from fer_bench.fit import Compute, Progress
+from fer_bench.fit import Progress
 from fer_bench.protocols import Fold, get_protocol
 from fer_bench.records import RunRecord, Workspace, arrays_digest, read_arrays, read_record
 from fer_bench.specs import VIEWS, ModelSpec, Optimizer
+from fer_bench.trainer import Compute
 
 COMPUTE = Compute(threads=1)
 
@@ -183,9 +184,7 @@ def test_a_changed_recipe_starts_from_the_beginning(request_: RunRequest, other_
     assert interrupted() == ["checkpoint0.pt", "lock", "plan.json"]
     other_spec(recipes=(dataclasses.replace(tiny.PLAIN, batch_size=16),))
     record = run(request_, COMPUTE)
-    fresh = run(
-        dataclasses.replace(request_, workspace=Workspace(request_.workspace.root / "fresh")), COMPUTE
-    )
+    fresh = run(dataclasses.replace(request_, workspace=Workspace(request_.workspace.root / "fresh")), COMPUTE)
     assert record.predictions.sha256 == fresh.predictions.sha256
 
 
@@ -214,22 +213,16 @@ def test_several_folds_are_pooled_and_resumed(workspace: Workspace, monkeypatch:
     sizes = [109, 108]
     pooled = sum(info.test_accuracy * n for info, n in zip(record.folds, sizes, strict=True)) / 217
     assert record.accuracy() == pytest.approx(pooled)
-    undisturbed = run(
-        dataclasses.replace(request, workspace=Workspace(workspace.root / "undisturbed")), COMPUTE
-    )
+    undisturbed = run(dataclasses.replace(request, workspace=Workspace(workspace.root / "undisturbed")), COMPUTE)
     assert record.predictions.sha256 == undisturbed.predictions.sha256
-    assert [info.weights_sha256 for info in record.folds] == [
-        info.weights_sha256 for info in undisturbed.folds
-    ]
+    assert [info.weights_sha256 for info in record.folds] == [info.weights_sha256 for info in undisturbed.folds]
 
 
 def test_a_recipe_that_selects_does_not_train_on_select(workspace: Workspace) -> None:
     source = dataclasses.replace(tiny.dataset(), name="sfew", split=None)
     request = RunRequest(model=tiny.NAME, recipe="stopping", protocol="sfew_2fold", workspace=workspace)
     for recipe, selects in (("stopping", True), ("plain", False)):
-        folds = bench.folds_for(
-            dataclasses.replace(request, recipe=recipe), source, get_protocol("sfew_2fold")
-        )
+        folds = bench.folds_for(dataclasses.replace(request, recipe=recipe), source, get_protocol("sfew_2fold"))
         assert [bool(len(fold.select)) for fold in folds] == [selects] * 2
 
 
@@ -294,9 +287,7 @@ def test_unknown_names(request_: RunRequest, changes: dict[str, str], match: str
     assert files(request_.workspace.root) == []
 
 
-def test_transfer_starts_from_the_shipped_network(
-    workspace: Workspace, request_: RunRequest, other_spec: Any
-) -> None:
+def test_transfer_starts_from_the_shipped_network(workspace: Workspace, request_: RunRequest, other_spec: Any) -> None:
     transfer = dataclasses.replace(tiny.PLAIN, name="from_fer2013", pretrained="fer2013", frozen=True)
     other_spec(recipes=(*tiny.SPEC.recipes, transfer))
     request = dataclasses.replace(request_, recipe="from_fer2013")
@@ -304,7 +295,7 @@ def test_transfer_starts_from_the_shipped_network(
         run(request, COMPUTE)
     run(request_, COMPUTE)
     source = request_.folder / "fold0.safetensors"
-    target = bench.published_path(workspace, "tiny", "fer_bench")
+    target = weights.published_path(workspace, "tiny", "fer_bench")
     target.parent.mkdir(parents=True)
     target.write_bytes(source.read_bytes())
     record = run(request, COMPUTE)
@@ -325,13 +316,13 @@ def test_the_network_that_is_best_on_select_is_published(
         return record
 
     target = workspace.weights / "lin_shi.paper.safetensors"
-    assert bench.publish(finished(0, 0.6), workspace) == target
-    assert bench.publish(finished(1, 0.5), workspace) is None
+    assert weights.publish(finished(0, 0.6), workspace) == target
+    assert weights.publish(finished(1, 0.5), workspace) is None
     assert target.read_text() == "network of seed 0"
-    assert bench.publish(finished(2, 0.7), workspace) == target
+    assert weights.publish(finished(2, 0.7), workspace) == target
     assert target.read_text() == "network of seed 2"
     assert [path.name for path in workspace.weights.iterdir()] == [target.name]
-    assert bench.publish(finished(3, 0.9, protocol="synthetic"), workspace) is None
+    assert weights.publish(finished(3, 0.9, protocol="synthetic"), workspace) is None
 
 
 def test_near_copies_stay_out_of_their_column() -> None:
@@ -341,11 +332,11 @@ def test_near_copies_stay_out_of_their_column() -> None:
         "test_plain": np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]], dtype=np.float32),
         "test_flip": np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9]], dtype=np.float32),
     }
-    column = bench.near_copy_free(arrays)
+    column = scoring.near_copy_free(arrays)
     assert column is not None and column.n == 2
     assert column.accuracy == {"plain": 0.5, "flip": 1.0}
     del arrays["test_clean"]
-    assert bench.near_copy_free(arrays) is None
+    assert scoring.near_copy_free(arrays) is None
 
 
 def test_data_are_given_to_the_network_at_its_size() -> None:

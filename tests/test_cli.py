@@ -53,7 +53,7 @@ def _rooted(root: Path) -> object:
         (["data", "check", "fer2014"], "did you mean 'fer2013'"),
         (["data", "check", "ckplus"], "ckplus"),
         (["leaderboard", "show", "--protocol", "ckplus"], "did you mean"),
-        (["compare", "lin_shi", "ranjan_1", "--protocol", "synthetic"], "lin_shi"),
+        (["compare", "lin_shi", "ranjan_1", "--protocol", "synthetic"], "run something on it first"),
         (["predict", "face.png", "--model", "lin_shi"], "no weights of lin_shi"),
         (["predict", "face.png", "--model", "nobody"], "nobody"),
         (["score", "missing.csv", "--protocol", "synthetic", "--name", "mine"], "missing.csv"),
@@ -105,9 +105,7 @@ def test_dry_run_writes_nothing(workspace: Workspace, capsys: pytest.CaptureFixt
     assert not workspace.root.exists()
 
 
-def test_status_and_list_show_what_is_not_there_yet(
-    workspace: Workspace, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status_and_list_show_what_is_not_there_yet(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list"]) == 0
     assert "not there yet" in capsys.readouterr().out
     assert cli.main(["status"]) == 0

@@ -190,9 +190,7 @@ def test_one_picture_too_few_is_refused_and_named(tmp_path: Path, monkeypatch: p
     lost = next(name for name in files if name.startswith("train/fear"))
     del files[lost]
     write_zip(tmp_path / "a.zip", files)
-    with pytest.raises(
-        FerBenchError, match=r"train fear 2 \(expected 3\); get it again, or .*--allow-partial"
-    ):
+    with pytest.raises(FerBenchError, match=r"train fear 2 \(expected 3\); get it again, or .*--allow-partial"):
         data.load("fer2013", tmp_path / "a.zip")
     assert data.load("fer2013", tmp_path / "a.zip", allow_partial=True).partial
     # What was cached with leave is not given without it.

@@ -57,9 +57,7 @@ LOSSLESS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "csv with spaces": ("csv", lambda root: write_folder(root, {"icml_face_data.csv": _text(spaced=True)})),
     "csv with byte order mark, CRLF and an empty line": (
         "csv",
-        lambda root: write_folder(
-            root, {"fer2013.csv": b"\xef\xbb\xbf" + _text().replace(b"\n", b"\r\n") + b"\r\n"}
-        ),
+        lambda root: write_folder(root, {"fer2013.csv": b"\xef\xbb\xbf" + _text().replace(b"\n", b"\r\n") + b"\r\n"}),
     ),
     "csv in a zip": ("csv in a zip", lambda root: write_zip(root / "a.zip", {"x/fer2013.csv": _text()})),
     "csv with spaces in a zip": (
@@ -68,9 +66,7 @@ LOSSLESS: dict[str, tuple[str, Callable[[Path], object]]] = {
     ),
     "csv in a tar.gz": (
         "csv in a tar.gz",
-        lambda root: write_tar(
-            root / "fer2013.tar.gz", {"fer2013/README": b"read me", "fer2013/fer2013.csv": _text()}
-        ),
+        lambda root: write_tar(root / "fer2013.tar.gz", {"fer2013/README": b"read me", "fer2013/fer2013.csv": _text()}),
     ),
     "parquet": ("parquet", lambda root: write_parquet(root / "data", fer_rows())),
     "parquet with names": (
@@ -81,9 +77,7 @@ LOSSLESS: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 
 @pytest.mark.parametrize("layout", LOSSLESS)
-def test_fer2013_is_the_same_in_every_layout(
-    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fer2013_is_the_same_in_every_layout(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expect_counts(monkeypatch, "fer2013", SMALL_FER)
     name, build = LOSSLESS[layout]
     root = tmp_path / "fer2013"
@@ -91,9 +85,7 @@ def test_fer2013_is_the_same_in_every_layout(
     build(root)
     dataset = data.load("fer2013", tmp_path)
     assert dataset.layout == name
-    assert pictures(dataset) == Counter(
-        (SPLITS[row.usage], row.label, row.image.tobytes()) for row in fer_rows()
-    )
+    assert pictures(dataset) == Counter((SPLITS[row.usage], row.label, row.image.tobytes()) for row in fer_rows())
     assert not dataset.partial
     assert dataset.images.shape == (42, 48, 48)
     assert dataset.images.dtype == np.uint8
@@ -169,9 +161,7 @@ CK_LAYOUTS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("layout", CK_LAYOUTS)
-def test_ckplus_is_the_same_in_every_layout(
-    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ckplus_is_the_same_in_every_layout(layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expect_counts(monkeypatch, "ckplus", {"all": (6,) * 7})
     write_zip(tmp_path / "reference" / "a.zip", ck_files())
     reference = data.load("ckplus", tmp_path / "reference")

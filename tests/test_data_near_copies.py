@@ -89,9 +89,7 @@ def test_the_mask_is_cached_by_fingerprint(tmp_path: Path, monkeypatch: pytest.M
         assert np.array_equal(near_copies.near_copy_mask(dataset), first)
     path.write_bytes(b"damaged")
     assert near_copies.near_copy_mask(dataset).tolist() == expected
-    other = dataclasses.replace(
-        dataset, images=dataset.images[::-1], split=dataset.split, fingerprint="other"
-    )
+    other = dataclasses.replace(dataset, images=dataset.images[::-1], split=dataset.split, fingerprint="other")
     assert near_copies.near_copy_mask(other).tolist() != expected
 
 

@@ -51,9 +51,7 @@ def _cached(tmp_path: Path) -> list[Path]:
 # Where
 
 
-def test_the_search_goes_from_the_named_folder_to_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_search_goes_from_the_named_folder_to_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places = [tmp_path / place for place in ("named", "variable", "data", "cache/data")]
     for place in places:
         write_zip(place / "ckplus" / "ck48.zip", ck_files())
@@ -77,9 +75,7 @@ def test_a_named_folder_without_the_set_leaves_the_search_going(tmp_path: Path) 
 
 
 def test_status_says_what_is_where_and_what_to_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("status asked the Hub")
-    )
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("status asked the Hub"))
     write_zip(tmp_path / "data" / "ck48.zip", ck_files())
     (tmp_path / "data" / "sfew").mkdir()
     (tmp_path / "data" / "sfew" / "sfew.zip").write_bytes(b"PK")
@@ -127,9 +123,7 @@ def _hub(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, cache: Path) 
                 ).encode()
             elif path.startswith("/api/"):
                 siblings = [{"rfilename": name} for name in files]
-                content = json.dumps(
-                    {"id": locate.HUB_DATASET, "sha": revision, "siblings": siblings}
-                ).encode()
+                content = json.dumps({"id": locate.HUB_DATASET, "sha": revision, "siblings": siblings}).encode()
             elif name in files:
                 content = files[name]
                 headers["ETag"] = f'"{abs(hash(content))}"'
@@ -186,9 +180,7 @@ def test_fer2013_comes_from_the_hub_once(tmp_path: Path, monkeypatch: pytest.Mon
     with _hub(_parquet_files(tmp_path) | {"x.bin": b""}, monkeypatch, tmp_path / "hub") as asked:
         dataset = data.load("fer2013", progress=said.append)
         assert dataset.layout == "parquet"
-        assert pictures(dataset) == Counter(
-            (SPLITS[row.usage], row.label, row.image.tobytes()) for row in fer_rows()
-        )
+        assert pictures(dataset) == Counter((SPLITS[row.usage], row.label, row.image.tobytes()) for row in fer_rows())
         assert len(said) == 1 and "Hub" in said[0] and "belong to their owners" in said[0]
         assert any(locate.HUB_REVISION in path for path in asked)
         assert not any("x.bin" in path for path in asked)
@@ -198,15 +190,11 @@ def test_fer2013_comes_from_the_hub_once(tmp_path: Path, monkeypatch: pytest.Mon
         assert not asked and len(said) == 1
 
 
-def test_the_hubs_copy_is_refused_when_its_counts_differ(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_hubs_copy_is_refused_when_its_counts_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expect_counts(monkeypatch, "fer2013", SMALL_FER | {"test": (2,) * 7})
     with (
         _hub(_parquet_files(tmp_path), monkeypatch, tmp_path / "hub"),
-        pytest.raises(
-            DataNotFoundError, match=r"copy is refused, its counts differ: test angry 1 \(expected 2\)"
-        ),
+        pytest.raises(DataNotFoundError, match=r"copy is refused, its counts differ: test angry 1 \(expected 2\)"),
     ):
         data.load("fer2013", allow_partial=True)
 

@@ -17,21 +17,12 @@ from torch import nn
 
 from fer_bench import fit as fit_module
 from fer_bench import registry
+from fer_bench import trainer as trainer_module
 from fer_bench.errors import FerBenchError
-from fer_bench.fit import (
-    Compute,
-    DivergedError,
-    Fitted,
-    Progress,
-    TrainingData,
-    derived_seed,
-    fit,
-    initialise,
-    learning_rate,
-    steps_per_epoch,
-)
+from fer_bench.fit import DivergedError, Fitted, Progress, TrainingData, fit, steps_per_epoch
 from fer_bench.models.attentional import build_attentional
 from fer_bench.specs import Loss, Optimizer, Recipe, Schedule
+from fer_bench.trainer import Compute, derived_seed, initialise, learning_rate
 
 ONE_THREAD = Compute(threads=1)
 
@@ -243,9 +234,7 @@ def test_a_recipe_that_selects_needs_a_select_part() -> None:
 
 def test_divergence_is_an_error() -> None:
     wild = replace(tiny.PLAIN, optimizer=Optimizer(name="sgd", lr=1e30))
-    with pytest.raises(
-        DivergedError, match=r"tiny\.plain diverged: the loss is (nan|inf) in epoch 1, step \d+"
-    ):
+    with pytest.raises(DivergedError, match=r"tiny\.plain diverged: the loss is (nan|inf) in epoch 1, step \d+"):
         run(wild)
     broken = replace(tiny.SPEC, build="tiny:build_broken")
     with pytest.raises(DivergedError, match="the loss is nan in epoch 1, step 1"):
@@ -302,9 +291,7 @@ def test_a_finished_run_is_taken_from_its_checkpoint(tmp_path: Path) -> None:
     assert_equal(run(tiny.STOPPING, progress=fail, **saved), once)
 
 
-def test_an_early_stop_is_still_a_stop_after_a_restart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_early_stop_is_still_a_stop_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = replace(tiny.STOPPING, epochs=9, patience=2)
     saved: dict[str, Any] = {"checkpoint": tmp_path / "checkpoint.pt", "checkpoint_seconds": 0.0}
     monkeypatch.setattr(fit_module, "_evaluate", scripted([0.5, 0.4, 0.3]))
@@ -355,7 +342,7 @@ def test_transfer_takes_all_but_the_last_layer() -> None:
 def test_weight_decay_is_for_kernels_only(optimizer: Any) -> None:
     recipe = replace(tiny.PLAIN, optimizer=Optimizer(name=optimizer, lr=0.1, weight_decay=0.5))
     network = tiny.build()
-    for group in fit_module._optimizer(recipe, network).param_groups:
+    for group in trainer_module._optimizer(recipe, network).param_groups:
         for parameter in group["params"]:
             assert group["weight_decay"] == (0.5 if parameter.ndim > 1 else 0.0)
 

@@ -23,8 +23,9 @@ import pytest
 import tiny
 
 from fer_bench.bench import RunRequest, run
-from fer_bench.fit import Compute, Progress
+from fer_bench.fit import Progress
 from fer_bench.records import RunRecord, Workspace, arrays_digest, read_arrays, read_record
+from fer_bench.trainer import Compute
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 
@@ -95,9 +96,7 @@ def child(root: Path, workers: int, hook: Callable[[Path], Any] | None) -> None:
 
 
 def request(root: Path) -> RunRequest:
-    return RunRequest(
-        model=tiny.NAME, recipe=RECIPE, protocol="synthetic", workspace=Workspace(root / "work")
-    )
+    return RunRequest(model=tiny.NAME, recipe=RECIPE, protocol="synthetic", workspace=Workspace(root / "work"))
 
 
 @pytest.fixture(scope="module")
@@ -196,9 +195,7 @@ def undisturbed(server: ForkServerContext, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_runs_repeat_themselves(
-    workers: int, start: Start, undisturbed: tuple[Path, float], tmp_path: Path
-) -> None:
+def test_runs_repeat_themselves(workers: int, start: Start, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
     finish(start(tmp_path, workers=workers))
     assert_as_undisturbed(tmp_path, undisturbed[0])
 
@@ -223,9 +220,7 @@ HOOKS: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("phase", HOOKS)
-def test_killed_in_each_phase(
-    phase: str, start: Start, undisturbed: tuple[Path, float], tmp_path: Path
-) -> None:
+def test_killed_in_each_phase(phase: str, start: Start, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
     process = start(tmp_path, HOOKS[phase])
     wait_for(tmp_path / "reached", process)
     process.kill()
@@ -247,10 +242,9 @@ def test_killed_with_a_worker_at_work(start: Start, undisturbed: tuple[Path, flo
     no_process_left(process)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(10))
-def test_killed_at_a_random_instant(
-    number: int, start: Start, undisturbed: tuple[Path, float], tmp_path: Path
-) -> None:
+def test_killed_at_a_random_instant(number: int, start: Start, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
     expected, seconds = undisturbed
     rng = np.random.default_rng(number)
     # Twice, so that what goes on from a checkpoint is killed as well.

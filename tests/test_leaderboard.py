@@ -129,9 +129,7 @@ def test_interval_counts_an_image_of_several_folds_as_less_than_one_each_time(
 ) -> None:
     make_record(workspace, protocol="ckplus_random", accuracy=0.6)
     row = leaderboard.build(workspace).iloc[0]
-    drawn = read_arrays(workspace.record_path("ckplus_random", "lin_shi", "paper", 0).with_suffix(".npz"))[
-        "test_ids"
-    ]
+    drawn = read_arrays(workspace.record_path("ckplus_random", "lin_shi", "paper", 0).with_suffix(".npz"))["test_ids"]
     independent = 2 * 196 * np.sqrt(0.6 * 0.4 / len(drawn))
     assert row["interval_high"] - row["interval_low"] > 1.1 * independent
 
@@ -236,9 +234,7 @@ def test_page_is_well_formed_static_and_escaped(workspace: Workspace, make_recor
     outline.feed(page)
     assert outline.open == []
     assert outline.links == ["leaderboard.csv", "#fer2013", "#sfew_2fold"]
-    assert (
-        outline.tags.count("table") == 2 and outline.tags.count("tr") == 2 + 3 and "img" not in outline.tags
-    )
+    assert outline.tags.count("table") == 2 and outline.tags.count("tr") == 2 + 3 and "img" not in outline.tags
     assert "http" not in page and PROTOCOLS["sfew_2fold"].caveat in page
     assert "<img" not in readme.read_text()
     lines = [line for line in readme.read_text().splitlines() if line.startswith("|")]
@@ -287,11 +283,7 @@ def test_latency_is_measured_for_every_registered_network(
 
 
 def failures(workspace: Workspace, with_weights: bool = False) -> list[str]:
-    return [
-        line
-        for result in leaderboard.verify(workspace, with_weights=with_weights)
-        for line in result.failures
-    ]
+    return [line for result in leaderboard.verify(workspace, with_weights=with_weights) for line in result.failures]
 
 
 @pytest.mark.usefixtures("at_hand")
@@ -359,7 +351,7 @@ def retouch(
     **changed: np.ndarray,
 ) -> None:
     """Replace predictions and make every number of the record fit them, as a forger would."""
-    from fer_bench.bench import near_copy_free, score_arrays
+    from fer_bench.scoring import near_copy_free, score_arrays
 
     path = workspace.record_path(protocol, "lin_shi", "paper", 0)
     record, arrays = read_record(path), read_arrays(path.with_suffix(".npz"))
@@ -385,9 +377,7 @@ def test_verify_takes_the_labels_from_the_data_set(workspace: Workspace, make_re
     targets[[one, other]] = targets[[other, one]]
     retouch(workspace, "sfew_2fold", test_targets=targets)
     leaderboard.build(workspace)
-    assert (
-        len(failures(workspace)) == 1 and "images or labels are not the protocol's" in failures(workspace)[0]
-    )
+    assert len(failures(workspace)) == 1 and "images or labels are not the protocol's" in failures(workspace)[0]
 
 
 @pytest.mark.usefixtures("at_hand")
@@ -537,9 +527,7 @@ def test_compare_takes_the_lowest_common_seed(workspace: Workspace, make_record:
         ("lin_shi.paper@x", "has no seed 'x'"),
     ],
 )
-def test_compare_names_what_is_meant(
-    workspace: Workspace, make_record: MakeRecord, a: str, message: str
-) -> None:
+def test_compare_names_what_is_meant(workspace: Workspace, make_record: MakeRecord, a: str, message: str) -> None:
     make_record(workspace, "lin_shi", "paper")
     make_record(workspace, "lin_shi", "fer_bench")
     make_record(workspace, "ranjan_1")

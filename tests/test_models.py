@@ -41,9 +41,7 @@ def kernels(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 def running_statistics(network: nn.Module) -> int:
     return sum(
-        buffer.numel()
-        for name, buffer in network.named_buffers()
-        if name.rpartition(".")[2].startswith("running_")
+        buffer.numel() for name, buffer in network.named_buffers() if name.rpartition(".")[2].startswith("running_")
     )
 
 
@@ -111,9 +109,7 @@ def test_variants_build_and_differ(spec: ModelSpec, recipe: Recipe) -> None:
     variant = registry.build(spec, 7, **recipe.model_options).eval()
     with torch.no_grad():
         assert variant(images(spec)).shape == (2, 7)
-    assert [type(module) for module in variant.modules()] != [
-        type(module) for module in build(spec).modules()
-    ]
+    assert [type(module) for module in variant.modules()] != [type(module) for module in build(spec).modules()]
 
 
 @pytest.mark.parametrize("registered", SPECS, ids=lambda spec: spec.name)

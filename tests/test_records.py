@@ -88,9 +88,7 @@ def test_a_record_can_not_be_changed(written: tuple[RunRecord, Path]) -> None:
         (("metrics",), [], "metrics: Input should be an object"),
     ],
 )
-def test_strict_parsing(
-    written: tuple[RunRecord, Path], at: tuple[str | int, ...], value: Any, match: str
-) -> None:
+def test_strict_parsing(written: tuple[RunRecord, Path], at: tuple[str | int, ...], value: Any, match: str) -> None:
     change(written[1], at, value)
     refused(written[1], match)
 

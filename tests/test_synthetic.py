@@ -34,9 +34,7 @@ def test_arrays(small: FaceDataset) -> None:
     assert len(set(small.ids)) == n
     counts = small.counts()
     assert {split: set(counts[split].values()) for split in SMALL} == {k: {v} for k, v in SMALL.items()}
-    assert all(
-        name.endswith(FER2013.classes[target]) for name, target in zip(small.ids, small.targets, strict=True)
-    )
+    assert all(name.endswith(FER2013.classes[target]) for name, target in zip(small.ids, small.targets, strict=True))
 
 
 def test_default_size() -> None:
@@ -92,9 +90,7 @@ def test_expressions_of_one_person_differ() -> None:
     person = synthetic.draw_person(np.random.default_rng(0))
     faces = [synthetic.draw_face(word, np.random.default_rng(1), person=person) for word in FER2013.classes]
     # In the same pose and light, all that is left is the expression.
-    changed = [
-        np.mean(np.abs(np.subtract(a, b, dtype=int)) > 20) for i, a in enumerate(faces) for b in faces[:i]
-    ]
+    changed = [np.mean(np.abs(np.subtract(a, b, dtype=int)) > 20) for i, a in enumerate(faces) for b in faces[:i]]
     assert 0.02 < min(changed) <= max(changed) < 0.5
 
 
@@ -118,8 +114,9 @@ def test_hard_for_a_linear_classifier() -> None:
 
 @pytest.mark.slow
 def test_a_network_learns_what_a_linear_classifier_cannot() -> None:
-    from fer_bench.fit import Compute, TrainingData, fit
+    from fer_bench.fit import TrainingData, fit
     from fer_bench.registry import get_spec
+    from fer_bench.trainer import Compute
 
     dataset = synthetic.load()
     spec = get_spec("lin_shi")

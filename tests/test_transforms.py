@@ -124,8 +124,7 @@ def test_normalisers(shape: tuple[int, ...]) -> None:
     expected = {
         "unit": scaled,
         "half": scaled * 2 - 1,
-        "standard": (scaled - scaled.mean(axis=(0, 2, 3), keepdims=True))
-        / scaled.std(axis=(0, 2, 3), keepdims=True),
+        "standard": (scaled - scaled.mean(axis=(0, 2, 3), keepdims=True)) / scaled.std(axis=(0, 2, 3), keepdims=True),
         "mean_image": scaled - scaled.mean(axis=0),
         "imagenet": (scaled - np.reshape(IMAGENET_MEAN[:channels], (-1, 1, 1)))
         / np.reshape(IMAGENET_STD[:channels], (-1, 1, 1)),

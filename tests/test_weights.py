@@ -16,9 +16,10 @@ from safetensors.torch import load_file, save_file
 
 from fer_bench import weights
 from fer_bench.errors import FerBenchError
-from fer_bench.fit import Compute, fit
+from fer_bench.fit import fit
 from fer_bench.predict import Predictor
 from fer_bench.specs import VIEWS
+from fer_bench.trainer import Compute
 
 METADATA = {"model": tiny.NAME, "model_revision": 1, "model_options": {}, "recipe": "plain", "seed": 3}
 
@@ -172,9 +173,7 @@ def test_an_unknown_model(path: Path) -> None:
         weights.load(path)
 
 
-def test_a_failed_write_leaves_the_old_file(
-    trained: Predictor, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_file(trained: Predictor, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = path.read_bytes()
 
     def full(*_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from fer_bench.data.fingerprint import fingerprint
 from fer_bench.data.source import DataSetSpec
 from fer_bench.errors import DataNotFoundError, FerBenchError, UnknownNameError
 
-__all__ = ["DATASETS", "DatasetCheck", "DatasetStatus", "FaceDataset", "check", "load", "status"]
+__all__ = ["DATASETS", "DatasetCheck", "DatasetStatus", "FaceDataset", "check", "found", "load", "status"]
 
 _SPECS = {spec.name: spec for spec in (fer2013.SPEC, ckplus.SPEC, sfew.SPEC)}
 _ON_HUB = frozenset({fer2013.SPEC.name})
@@ -69,9 +70,7 @@ def load(
         FerBenchError: it is there and broken, or its counts are not the published ones.
     """
     if name == "synthetic":
-        from fer_bench.data import synthetic
-
-        return synthetic.load()
+        return _drawn()
     spec = _spec(name)
     source = locate.locate(spec, data_dir)
     if source is None:
@@ -88,10 +87,16 @@ def _load_from_hub(spec: DataSetSpec, progress: locate.Progress | None) -> FaceD
     dataset = cache.read_cached(spec, locate.hub_source(spec, progress), allow_partial=True)
     if dataset.partial:
         wrong = cache.count_differences(spec, dataset.counts())
-        raise DataNotFoundError(
-            f"{locate.not_found(spec)} (the Hub's copy is refused, its counts differ: {wrong})"
-        )
+        raise DataNotFoundError(f"{locate.not_found(spec)} (the Hub's copy is refused, its counts differ: {wrong})")
     return dataset
+
+
+@functools.cache
+def _drawn() -> FaceDataset:
+    """The embedded set; drawing it takes seconds, so once a process."""
+    from fer_bench.data import synthetic
+
+    return synthetic.load()
 
 
 def status(data_dir: Path | None = None) -> list[DatasetStatus]:
@@ -99,22 +104,26 @@ def status(data_dir: Path | None = None) -> list[DatasetStatus]:
     return [_status(name, data_dir) for name in DATASETS]
 
 
+def found(data_dir: Path | None = None) -> list[str]:
+    """The real data sets that are there, without reading them.
+
+    Raises:
+        FerBenchError: a place that the user named is missing or empty, or what looks like a data set is broken: a
+            run must not quietly go on without it.
+    """
+    return [name for name, spec in _SPECS.items() if locate.locate(spec, data_dir) is not None]
+
+
 def _status(name: str, data_dir: Path | None) -> DatasetStatus:
     if name == "synthetic":
-        return DatasetStatus(
-            name, True, "embedded", None, "drawn when asked for; nothing to get", "ours (MIT)"
-        )
+        return DatasetStatus(name, True, "embedded", None, "drawn when asked for; nothing to get", "ours (MIT)")
     spec = _spec(name)
     try:
         source = locate.locate(spec, data_dir)
     except FerBenchError as error:
         return DatasetStatus(name, False, None, None, str(error), spec.licence)
     if source is None:
-        hub = (
-            f"; otherwise it is fetched from the Hub ({locate.HUB_DATASET}) when needed"
-            if name in _ON_HUB
-            else ""
-        )
+        hub = f"; otherwise it is fetched from the Hub ({locate.HUB_DATASET}) when needed" if name in _ON_HUB else ""
         return DatasetStatus(name, False, None, None, locate.not_found(spec) + hub, spec.licence)
     found = f"{source.layout}, {len(source.match.names)} files, in {source.path}"
     return DatasetStatus(name, True, source.layout, source.path, found, spec.licence)

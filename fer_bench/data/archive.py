@@ -41,9 +41,7 @@ def readable(what: str) -> Iterator[None]:
     try:
         yield
     except _BROKEN as error:
-        raise FerBenchError(
-            f"{what}: not readable, perhaps truncated or damaged ({error}); get it again"
-        ) from error
+        raise FerBenchError(f"{what}: not readable, perhaps truncated or damaged ({error}); get it again") from error
 
 
 @contextlib.contextmanager
@@ -76,9 +74,7 @@ class Tree(Protocol):
 
 
 def _relevant(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES) and not any(
-        part.startswith((".", "__MACOSX")) for part in name.split("/")
-    )
+    return name.lower().endswith(SUFFIXES) and not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
 def _stat_stamp(paths: Iterable[tuple[str, Path]]) -> str:
@@ -182,9 +178,7 @@ def refuse_climbing(archive: Path, member: str) -> None:
     """Refuses an archive with a member that is absolute or climbs out with '..': no data set has one."""
     name = PurePosixPath(member.replace("\\", "/"))
     if name.is_absolute() or ".." in name.parts or (name.parts and name.parts[0].endswith(":")):
-        raise FerBenchError(
-            f"{archive}: member {member!r} points outside of the archive; refused, get it elsewhere"
-        )
+        raise FerBenchError(f"{archive}: member {member!r} points outside of the archive; refused, get it elsewhere")
 
 
 def read_bytes(tree: Tree, name: str) -> bytes:
@@ -214,9 +208,7 @@ def open_in_tar(tree: Tree, name: str, wanted: Sequence[str]) -> Iterator[IO[byt
             if PurePosixPath(member.name).name in wanted and (stream := tar.extractfile(member)) is not None:
                 yield stream
                 return
-        raise FerBenchError(
-            f"{tree.path}, {name!r}: expected a member named {' or '.join(wanted)}, found none"
-        )
+        raise FerBenchError(f"{tree.path}, {name!r}: expected a member named {' or '.join(wanted)}, found none")
 
 
 def decode_image(data: bytes, name: str, shape: tuple[int, ...]) -> UInt8Array:
@@ -237,9 +229,7 @@ def decode_image(data: bytes, name: str, shape: tuple[int, ...]) -> UInt8Array:
                 )
             return np.asarray(image.convert("RGB" if len(shape) == 3 else "L"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FerBenchError(
-            f"{name}: not a readable image ({error}); replace it or get the set again"
-        ) from error
+        raise FerBenchError(f"{name}: not a readable image ({error}); replace it or get the set again") from error
 
 
 def decode_members(path: Path, names: Sequence[str], shape: tuple[int, ...]) -> Iterator[UInt8Array]:

@@ -43,13 +43,9 @@ def read_cached(spec: DataSetSpec, source: Source, allow_partial: bool) -> FaceD
                     _write(contents, folder)
                     dataset = _open(spec, source, folder)
         except OSError as error:
-            dataset = _in_memory(
-                spec, source, contents, f"not cached in {folder.parent} ({error.strerror or error})"
-            )
+            dataset = _in_memory(spec, source, contents, f"not cached in {folder.parent} ({error.strerror or error})")
     if dataset is None:
-        raise FerBenchError(
-            f"{folder}: the cache was written and cannot be read; delete the folder and try again"
-        )
+        raise FerBenchError(f"{folder}: the cache was written and cannot be read; delete the folder and try again")
     _require_counts(spec, source, dataset.counts(), allow_partial)
     return dataset
 

@@ -45,9 +45,7 @@ def read(tree: Tree, match: Match) -> Contents:
                 f"{tree.path}, {name!r}: expected <subject>_<sequence>_<frame>, as S132_006_00000023.png"
             )
         subject = parsed["subject"]
-        rows.append(
-            (f"{LABELS.classes[label]}/{file}", label, subject, f"{subject}_{parsed['sequence']}", name)
-        )
+        rows.append((f"{LABELS.classes[label]}/{file}", label, subject, f"{subject}_{parsed['sequence']}", name))
     rows.sort()
     return Contents(
         ids=[row[0] for row in rows],

@@ -56,9 +56,6 @@ class FaceDataset:
         if self.split is not None:
             parts |= {name: self.split == name for name in ("train", "select", "test")}
         return {
-            part: {
-                word: int(np.sum(self.targets[mask] == label))
-                for label, word in enumerate(self.labels.classes)
-            }
+            part: {word: int(np.sum(self.targets[mask] == label)) for label, word in enumerate(self.labels.classes)}
             for part, mask in parts.items()
         }

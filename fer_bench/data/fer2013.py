@@ -49,9 +49,7 @@ LICENCE = (
 )
 
 _FOLDERS = re.compile(r"(?P<prefix>(?:.*/)?)(?:train|test)/[^/]+/(?:Training|PublicTest|PrivateTest)_[^/]+")
-_PARQUET = re.compile(
-    r"(?:.*/)?(?P<split>train|publicTest|privateTest)-\d+-of-(?P<of>\d+)(?:-[0-9a-f]+)?\.parquet"
-)
+_PARQUET = re.compile(r"(?:.*/)?(?P<split>train|publicTest|privateTest)-\d+-of-(?P<of>\d+)(?:-[0-9a-f]+)?\.parquet")
 _PARQUET_SPLITS = {"train": "train", "publicTest": "select", "privateTest": "test"}
 _PIXEL = {str(value): value for value in range(256)}
 
@@ -137,18 +135,14 @@ def _read_csv(tree: Tree, match: Match) -> Contents:
             at = [heading.index(column) for column in COLUMNS]
             for row, values in enumerate(filter(None, lines), start=1):
                 if len(values) != len(heading):
-                    raise FerBenchError(
-                        f"{where}, row {row}: expected {len(heading)} values, found {len(values)}"
-                    )
+                    raise FerBenchError(f"{where}, row {row}: expected {len(heading)} values, found {len(values)}")
                 emotion, text, usage = (values[column].strip() for column in at)
                 if emotion not in map(str, range(len(LABELS))):
                     raise FerBenchError(
                         f"{where}, row {row}: unknown label {emotion!r}, expected 0 to {len(LABELS) - 1}"
                     )
                 if usage not in SPLITS:
-                    raise FerBenchError(
-                        f"{where}, row {row}: unknown Usage {usage!r}, expected {', '.join(SPLITS)}"
-                    )
+                    raise FerBenchError(f"{where}, row {row}: unknown Usage {usage!r}, expected {', '.join(SPLITS)}")
                 targets.append(int(emotion))
                 split.append(SPLITS[usage])
                 pixels.append(_parse_pixels(text, f"{where}, row {row}"))
@@ -170,9 +164,7 @@ def _parse_pixels(text: str, where: str) -> bytes:
     try:
         return bytes(map(_PIXEL.__getitem__, values))
     except KeyError as error:
-        raise FerBenchError(
-            f"{where}: pixel {error.args[0]!r} is not a whole number from 0 to 255"
-        ) from error
+        raise FerBenchError(f"{where}: pixel {error.args[0]!r} is not a whole number from 0 to 255") from error
 
 
 def _read_parquet(tree: Tree, match: Match) -> Contents:

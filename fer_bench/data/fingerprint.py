@@ -28,9 +28,7 @@ class Fingerprint:
         return self._hash.hexdigest()
 
 
-def fingerprint(
-    images: UInt8Array, targets: IntArray, ids: Iterable[str], split: Iterable[str] | None = None
-) -> str:
+def fingerprint(images: UInt8Array, targets: IntArray, ids: Iterable[str], split: Iterable[str] | None = None) -> str:
     """The fingerprint of whole arrays: (N, H, W[, 3]) uint8, (N,) int64, N and N texts; read in slices."""
     whole = Fingerprint(images.shape)
     for start in range(0, len(images), 64):

@@ -36,9 +36,7 @@ def roots(data_dir: Path | None) -> list[Path]:
         named.append(("FER_BENCH_DATA", Path(variable)))
     for what, path in named:
         if not path.exists():
-            raise DataNotFoundError(
-                f"{what} {str(path)!r}: no such file or folder; create it or name another"
-            )
+            raise DataNotFoundError(f"{what} {str(path)!r}: no such file or folder; create it or name another")
         if path.is_dir() and not any(path.iterdir()):
             raise DataNotFoundError(
                 f"{what} {str(path)!r} is empty: put a data set there; `data status` without it says what"

@@ -151,9 +151,7 @@ def draw_person(rng: np.random.Generator) -> Person:
     return Person(*rng.uniform(_PERSON_LOW, _PERSON_HIGH).tolist())
 
 
-def draw_face(
-    expression: str, rng: np.random.Generator, size: int = SIZE, person: Person | None = None
-) -> UInt8Array:
+def draw_face(expression: str, rng: np.random.Generator, size: int = SIZE, person: Person | None = None) -> UInt8Array:
     """A clean picture of a drawn face in a random pose.
 
     Args:

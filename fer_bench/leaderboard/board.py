@@ -70,9 +70,7 @@ def show(board: pd.DataFrame, protocol: str | None = None) -> list[Table]:
     Raises:
         UnknownNameError: no such protocol.
     """
-    chosen = (
-        [name for name in PROTOCOLS if (board["protocol"] == name).any()] if protocol is None else [protocol]
-    )
+    chosen = [name for name in PROTOCOLS if (board["protocol"] == name).any()] if protocol is None else [protocol]
     return [_table(get_protocol(name), board[board["protocol"] == name]) for name in chosen]
 
 

@@ -140,7 +140,5 @@ def _choose(name: str, rows: dict[str, dict[int, Run]], protocol: str) -> tuple[
     if not seed:
         return row, runs
     if not seed.isdecimal() or int(seed) not in runs:
-        raise FerBenchError(
-            f"{row} has no seed {seed!r} on {protocol}: it has {', '.join(map(str, sorted(runs)))}"
-        )
+        raise FerBenchError(f"{row} has no seed {seed!r} on {protocol}: it has {', '.join(map(str, sorted(runs)))}")
     return row, {int(seed): runs[int(seed)]}

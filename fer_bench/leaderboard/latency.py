@@ -39,9 +39,7 @@ def read_latency(workspace: Workspace) -> dict[str, Any] | None:
     return values
 
 
-def measure_latency(
-    workspace: Workspace, progress: Callable[[int, int, str], None] | None = None
-) -> dict[str, Any]:
+def measure_latency(workspace: Workspace, progress: Callable[[int, int, str], None] | None = None) -> dict[str, Any]:
     """Measure every registered network and write `leaderboard/latency.json`.
 
     One image at a time, one thread, float32, evaluation mode, channels last: the median of 30 forward passes
@@ -58,8 +56,8 @@ def measure_latency(
 
     import torch
 
-    from fer_bench.bench import device_name
-    from fer_bench.fit import Compute
+    from fer_bench.provenance import device_name
+    from fer_bench.trainer import Compute
 
     names = registry.list_models()
     threads = torch.get_num_threads()

@@ -58,15 +58,11 @@ COLUMNS = (
     ),
     Column("Flip", "Accuracy with the mean over an image and its mirror, percent", "flip", _percent("flip")),
     Column("Ten crops", "Accuracy with the mean over ten crops, percent", "ten_crop", _percent("ten_crop")),
-    Column(
-        "Select", "Accuracy on the selection part, percent", "select_accuracy", _percent("select_accuracy")
-    ),
+    Column("Select", "Accuracy on the selection part, percent", "select_accuracy", _percent("select_accuracy")),
     Column("Macro F1", "Mean F1 over the classes, percent", "macro_f1", _percent("macro_f1")),
     Column("Mean recall", "Mean recall over the classes, percent", "mean_recall", _percent("mean_recall")),
     Column("Log-loss", "Mean negative log-likelihood, nats", "log_loss", _plain("log_loss", 3)),
-    Column(
-        "Calibration error", "Expected, 15 bins, percent", "calibration_error", _percent("calibration_error")
-    ),
+    Column("Calibration error", "Expected, 15 bins, percent", "calibration_error", _percent("calibration_error")),
     Column("Parameters", "Weights of the network", "parameters", lambda row: text.count(row["parameters"])),
     Column("Multiply-adds", "For one image", "multiply_adds", lambda row: text.count(row["multiply_adds"])),
     Column("CPU, ms", "One image, one thread, float32, median", "cpu_ms", _percent("cpu_ms")),
@@ -96,9 +92,7 @@ def page(board: pd.DataFrame, latency: Mapping[str, Any] | None) -> str:
         script=SCRIPT,
         count=_plural(len(board), "row"),
         protocols=_plural(len(shown), "protocol"),
-        links="".join(
-            f'<a href="#{name}">{name}</a>' for name in (escape(protocol.name) for protocol, _ in shown)
-        ),
+        links="".join(f'<a href="#{name}">{name}</a>' for name in (escape(protocol.name) for protocol, _ in shown)),
         sections="\n".join(_section(protocol, rows) for protocol, rows in shown) or "<p>No records yet.</p>",
         origin=escape(text.ORIGIN),
         ties=escape(text.TIES),
@@ -180,9 +174,7 @@ def _whisker(row: Cells, low: float, high: float) -> str:
         return round(4 + 92 * (value - low) / max(high - low, 1e-9), 1)
 
     left, right, middle = (place(row[name]) for name in ("interval_low", "interval_high", "accuracy"))
-    paper: str = (
-        "" if pd.isna(row["reported"]) else f'<path class="paper" d="M{place(row["reported"])} 0v10"/>'
-    )
+    paper: str = "" if pd.isna(row["reported"]) else f'<path class="paper" d="M{place(row["reported"])} 0v10"/>'
     return (
         '<svg viewBox="0 0 100 10" aria-hidden="true"><path class="track" d="M0 5h100"/>'
         f'<path class="range" d="M{left} 5H{right}"/>{paper}<circle cx="{middle}" cy="5" r="2.6"/></svg>'

@@ -231,9 +231,7 @@ def frame(rows: Sequence[Row], milliseconds: Mapping[str, float]) -> pd.DataFram
 def _values(row: Row, milliseconds: Mapping[str, float]) -> dict[str, Any]:
     records, first = row.records, row.first
     accuracy, reported = _percent(row.accuracy), _reported(first)
-    clean = [
-        record.near_copy_free.accuracy["plain"] for record in records if record.near_copy_free is not None
-    ]
+    clean = [record.near_copy_free.accuracy["plain"] for record in records if record.near_copy_free is not None]
 
     def mean(metric: str, view: View = "plain", part: str = "test") -> float | None:
         try:
@@ -299,8 +297,7 @@ def _reported(record: RunRecord) -> float | None:
         (
             reported.accuracy
             for reported in registry.get_spec(record.model).reported
-            if (reported.protocol, reported.recipe, reported.split)
-            == (record.protocol, record.recipe_name, "test")
+            if (reported.protocol, reported.recipe, reported.split) == (record.protocol, record.recipe_name, "test")
         ),
         None,
     )

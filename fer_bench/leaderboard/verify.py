@@ -104,21 +104,17 @@ def verify(
 
 def _check_numbers(record: RunRecord, arrays: Arrays, result: VerifyResult) -> None:
     """Every number that follows from the predictions alone."""
-    from fer_bench.bench import near_copy_free, score_arrays
+    from fer_bench.scoring import near_copy_free, score_arrays
 
     if record.predictions.sha256 != arrays_digest(arrays):
         result.failures.append("the predictions are not those of the record: their sha256 differs")
     clean, recorded = near_copy_free(arrays), record.near_copy_free
     result.failures += differences("metrics", record.metrics, score_arrays(arrays))
-    result.failures += differences(
-        "near_copy_free", recorded and recorded.model_dump(), clean and clean.model_dump()
-    )
+    result.failures += differences("near_copy_free", recorded and recorded.model_dump(), clean and clean.model_dump())
     for number, fold in enumerate(record.folds):
         tested = arrays["test_fold"] == number
         right = arrays["test_plain"][tested].argmax(axis=1) == arrays["test_targets"][tested]
-        result.failures += differences(
-            f"folds.{number}.test_accuracy", fold.test_accuracy, float(right.mean())
-        )
+        result.failures += differences(f"folds.{number}.test_accuracy", fold.test_accuracy, float(right.mean()))
         for part in PARTS:
             if record.external and part == "select":
                 continue  # what was predicted elsewhere need not have it
@@ -137,16 +133,8 @@ def differences(name: str, recorded: Any, computed: Any) -> list[str]:
     """One line for each plain value that differs, by its dotted name; floats may differ by `TOLERANCE`."""
     if isinstance(recorded, Mapping) and isinstance(computed, Mapping):
         keys = dict.fromkeys([*recorded, *computed])
-        return [
-            line
-            for key in keys
-            for line in differences(f"{name}.{key}", recorded.get(key), computed.get(key))
-        ]
-    if (
-        isinstance(recorded, list | tuple)
-        and isinstance(computed, list | tuple)
-        and len(recorded) == len(computed)
-    ):
+        return [line for key in keys for line in differences(f"{name}.{key}", recorded.get(key), computed.get(key))]
+    if isinstance(recorded, list | tuple) and isinstance(computed, list | tuple) and len(recorded) == len(computed):
         return [
             line
             for number, pair in enumerate(zip(recorded, computed, strict=True))
@@ -178,8 +166,7 @@ def _same_data(record: RunRecord, found: FaceDataset | str, result: VerifyResult
         reason = found
     elif found.fingerprint != record.data.fingerprint:
         reason = (
-            f"{record.data.name} at hand is another copy or layout ({found.layout}; "
-            f"the run had {record.data.layout})"
+            f"{record.data.name} at hand is another copy or layout ({found.layout}; the run had {record.data.layout})"
         )
     else:
         return found
@@ -226,9 +213,7 @@ def _check_labels(record: RunRecord, arrays: Arrays, dataset: FaceDataset, resul
         clean_ids = dataset.ids[dataset.split == "test"][~near]
         wrong_marks = int(np.sum(arrays["test_clean"] != np.isin(arrays["test_ids"], clean_ids)))
         if wrong_marks:
-            result.failures.append(
-                f"test_clean: {wrong_marks} images are marked otherwise than the pixels say"
-            )
+            result.failures.append(f"test_clean: {wrong_marks} images are marked otherwise than the pixels say")
     if len(result.failures) == before:
         result.notes.append("folds and labels equal the data set's")
 
@@ -260,9 +245,7 @@ def _check_weights(
             accuracy = float((again.argmax(axis=1) == arrays[f"{part}_targets"]).mean())
             change = accuracy - record.accuracy(view, part)
             if abs(change) > ACCURACY_TOLERANCE:
-                changes.append(
-                    f"{path.name}: {part} {view} accuracy is {100 * change:+.2f} points off the record's"
-                )
+                changes.append(f"{path.name}: {part} {view} accuracy is {100 * change:+.2f} points off the record's")
     result.failures += changes
     result.notes.append(
         f"{path.name} gives the same probabilities, bit for bit"

@@ -96,9 +96,7 @@ def _hog(table: Table, num_classes: int, hog: bool) -> nn.Module:
 
     joined = Flatten(length(48) if hog else 0)
     flatten = table.index(Flatten())
-    network = sequential(
-        (*table[:flatten], joined, *table[flatten + 1 :], Dense(num_classes)), channels=1, size=48
-    )
+    network = sequential((*table[:flatten], joined, *table[flatten + 1 :], Dense(num_classes)), channels=1, size=48)
     return JoinHog(network[: flatten + 1], network[flatten + 1 :]) if hog else network
 
 

@@ -132,9 +132,7 @@ SPECS: tuple[ModelSpec, ...] = (
         reported=(
             Reported(protocol="fer2013", recipe="paper", accuracy=67.60, source="Table 4.3", split="select"),
             Reported(protocol="fer2013", recipe="paper", accuracy=68.66, source="Table 4.3"),
-            Reported(
-                protocol="fer2013", recipe="no_augment", accuracy=63.59, source="Table 4.3", split="select"
-            ),
+            Reported(protocol="fer2013", recipe="no_augment", accuracy=63.59, source="Table 4.3", split="select"),
             Reported(protocol="fer2013", recipe="no_augment", accuracy=64.56, source="Table 4.3"),
             Reported(protocol="fer2013", recipe="l2svm", accuracy=65.64, source="Table 4.4"),
             Reported(protocol="ckplus_random", recipe="paper", accuracy=97.97, source="Table 4.4"),

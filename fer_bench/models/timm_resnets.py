@@ -29,9 +29,7 @@ def _build_small(name: str, num_classes: int, stem_stride: Literal[1, 2]) -> nn.
 
     network: nn.Module = timm.create_model(name, in_chans=1, num_classes=num_classes)
     network.conv1 = nn.Conv2d(1, 64, 3, stride=stem_stride, padding=1, bias=False)
-    nn.init.kaiming_normal_(
-        network.conv1.weight, mode="fan_out", nonlinearity="relu"
-    )  # as timm's other kernels
+    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")  # as timm's other kernels
     network.maxpool = nn.Identity()
     return network
 

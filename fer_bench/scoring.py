@@ -1,0 +1,78 @@
+"""Predictions -> the numbers of a record; nothing here trains or predicts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fer_bench import metrics
+from fer_bench.data import near_copies
+from fer_bench.data.dataset import FaceDataset
+from fer_bench.protocols import Fold
+from fer_bench.records import ANY_FLOAT, DataInfo, FoldInfo, NearCopyFree
+from fer_bench.specs import VIEWS
+
+
+def score_arrays(arrays: dict[str, ANY_FLOAT]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Every metric of a record from its predictions alone: part -> view -> metrics."""
+    return {
+        part: {
+            view: metrics.evaluate(arrays[f"{part}_targets"].astype(np.int64), arrays[f"{part}_{view}"]).to_dict()
+            for view in VIEWS
+            if f"{part}_{view}" in arrays
+        }
+        for part in ("select", "test")
+        if len(arrays.get(f"{part}_targets", ()))
+    }
+
+
+def near_copy_free(arrays: dict[str, ANY_FLOAT]) -> NearCopyFree | None:
+    """The near-copy-free column from the predictions, where they mark the clean images."""
+    if "test_clean" not in arrays:
+        return None
+    clean = arrays["test_clean"]
+    targets = arrays["test_targets"][clean]
+    return NearCopyFree(
+        n=int(clean.sum()),
+        accuracy={
+            view: float((arrays[f"test_{view}"][clean].argmax(axis=1) == targets).mean())
+            for view in VIEWS
+            if f"test_{view}" in arrays
+        },
+    )
+
+
+def mark_clean(dataset: FaceDataset, arrays: dict[str, ANY_FLOAT]) -> None:
+    """Mark the FER2013 test images that the near-copy-free column counts."""
+    if dataset.name == "fer2013":
+        near = near_copies.near_copy_mask(dataset)
+        assert dataset.split is not None
+        arrays["test_clean"] = np.isin(arrays["test_ids"], dataset.ids[dataset.split == "test"][~near])
+
+
+def fold_info(fold: Fold, dataset: FaceDataset, arrays: dict[str, ANY_FLOAT], **trained: Any) -> FoldInfo:
+    """What a fold held and how it scored; `trained` is how it was trained, where it was trained here."""
+    return FoldInfo(
+        digest=fold.digest(dataset),
+        counts={
+            part: {
+                word: int(np.sum(dataset.targets[indices] == label))
+                for label, word in enumerate(dataset.labels.classes)
+            }
+            for part, indices in fold.parts().items()
+        },
+        test_accuracy=float((arrays["test_plain"].argmax(axis=1) == arrays["test_targets"]).mean()),
+        **trained,
+    )
+
+
+def data_info(dataset: FaceDataset) -> DataInfo:
+    """What a record says of its data set."""
+    return DataInfo(
+        name=dataset.name,
+        fingerprint=dataset.fingerprint,
+        layout=dataset.layout,
+        partial=dataset.partial,
+        counts=dataset.counts(),
+    )

@@ -1,0 +1,200 @@
+"""What one training step is: a network, its optimiser, its moving average, and the rate at each step."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fer_bench import registry
+from fer_bench.errors import FerBenchError
+from fer_bench.losses import classification_loss, l2_penalty
+from fer_bench.specs import ModelSpec, Recipe, Schedule
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how a run computes; recorded, never a hyperparameter.
+
+    Attributes:
+        device: "cpu" or "cuda[:i]".
+        threads: torch's threads on the CPU; results are equal bit for bit at the same number.
+        workers: processes that augment; results do not depend on them.
+        bf16: autocast to bfloat16 while training, where the hardware has it.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    workers: int = 0
+    bf16: bool = False
+
+    @classmethod
+    def detect(cls, device: str | None = None, threads: int = 1) -> Compute:
+        """The best use of what is there."""
+        name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:
+            raise FerBenchError(f"device {name!r} can't be used here: {str(error).splitlines()[0]}") from error
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if name.startswith("cuda"):
+            return cls(name, threads, min(8, max(cores - 1, 0)), torch.cuda.is_bf16_supported())
+        bf16 = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        return cls(name, threads, 1 if cores > 1 else 0, bf16)
+
+
+def derived_seed(*parts: int) -> int:
+    """A 32-bit seed from a tuple of integers, the same everywhere."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def learning_rate(schedule: Schedule, base: float, step: int, steps: int, epoch: int) -> float:
+    """The learning rate at a step (from 0) of an epoch (from 0)."""
+    if schedule.name == "step":
+        return base * schedule.gamma ** sum(epoch >= milestone for milestone in schedule.milestones)
+    if schedule.name == "one_cycle":
+        rise = max(1, round(schedule.warmup * steps))
+        if step < rise:
+            return base * (step + 1) / rise
+        return base * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+    return base
+
+
+def initialise(network: nn.Module, kind: str) -> None:
+    """Draw the weights as the recipe says; torch's own initialisation is left as it is.
+
+    A spatial transformer starts as the identity all the same.
+    """
+    if kind == "torch":
+        return
+    for layer in network.modules():
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            continue
+        if kind == "keras":
+            nn.init.xavier_uniform_(layer.weight)
+        else:
+            fan_in = layer.weight[0].numel()
+            nn.init.normal_(layer.weight, std=math.sqrt((2 if kind == "he" else 1) / fan_in))
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    for layer in network.modules():
+        if hasattr(layer, "start_as_identity"):
+            cast(Any, layer).start_as_identity()
+
+
+def _last_layer(network: nn.Module) -> str:
+    """The name of the layer that gives the logits."""
+    names: list[str] = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
+    return names[-1]
+
+
+def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    options = recipe.optimizer
+    trained = [p for p in network.parameters() if p.requires_grad]
+    # Decay pulls kernels to zero; on biases and batch norms' scales it only shifts the activations.
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": options.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if options.name == "sgd":
+        return torch.optim.SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov)
+    kind = torch.optim.AdamW if options.name == "adamw" else torch.optim.Adam
+    return kind(groups, lr=options.lr, betas=options.betas)
+
+
+class Trainer:
+    """A freshly initialised network, ready to take steps.
+
+    Attributes:
+        network: what is trained; in training or evaluation mode as the caller sets it.
+        scored: what is evaluated: the moving average if the recipe has one, else the network.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        recipe: Recipe,
+        num_classes: int,
+        *,
+        seed: int,
+        fold: int,
+        compute: Compute,
+        initial: dict[str, Tensor] | None = None,
+    ) -> None:
+        torch.set_num_threads(compute.threads)
+        torch.use_deterministic_algorithms(compute.device == "cpu")
+        # A debugging aid that costs time; a property behind the module, which mypy does not see.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        self.device = torch.device(compute.device)
+        self._recipe, self._seed, self._fold, self._bf16 = recipe, seed, fold, compute.bf16
+        torch.manual_seed(derived_seed(seed, fold))
+        network = registry.build(spec, num_classes, **recipe.model_options)
+        initialise(network, recipe.init)
+        if initial is not None:
+            head = _last_layer(network)
+            kept = {key: value for key, value in initial.items() if key.rpartition(".")[0] != head}
+            own = {key: value for key, value in network.state_dict().items() if key.rpartition(".")[0] == head}
+            network.load_state_dict(kept | own)
+        if recipe.frozen:
+            network.requires_grad_(False)
+            network.get_submodule(_last_layer(network)).requires_grad_(True)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)
+        self._optimizer = _optimizer(recipe, network)
+        self._average: Any = None
+        if recipe.ema:
+            from timm.utils.model_ema import ModelEmaV3
+
+            self._average = ModelEmaV3(network, decay=recipe.ema, use_warmup=True)
+        self.scored: nn.Module = network if self._average is None else self._average.module
+
+    def step(
+        self, inputs: Tensor, targets: Tensor, rate: float, epoch: int, step: int, per_epoch: int
+    ) -> tuple[Tensor, Tensor]:
+        """One update at a learning rate; `epoch`, `step` (from 0) and the steps an epoch say where the run is.
+
+        Args:
+            inputs: (N, C, S, S) float32.
+            targets: (N,) int64.
+
+        Returns:
+            The loss without its L2 term, a scalar, and the (N, classes) logits, both detached.
+        """
+        recipe = self._recipe
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        mixed_with, share = None, 1.0
+        if recipe.mixup:
+            rng = np.random.default_rng([self._seed, self._fold, epoch, step])
+            share = float(rng.beta(recipe.mixup, recipe.mixup))
+            mixed_with = torch.from_numpy(rng.permutation(len(targets))).to(self.device)
+            inputs = share * inputs + (1 - share) * inputs[mixed_with]
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16):
+            logits = self.network(inputs)
+        loss = share * classification_loss(recipe.loss, logits, targets)
+        if mixed_with is not None:
+            loss = loss + (1 - share) * classification_loss(recipe.loss, logits, targets[mixed_with])
+        torch.autograd.backward(loss + l2_penalty(recipe.loss, self.network))
+        if recipe.clip_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_grad_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._average is not None:
+            self._average.update(self.network, step=epoch * per_epoch + step)
+        return loss.detach(), logits.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a checkpoint needs of the trainer."""
+        state = {"network": self.network.state_dict(), "optimizer": self._optimizer.state_dict()}
+        return state if self._average is None else state | {"average": self._average.module.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a checkpoint's state."""
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._average is not None:
+            self._average.module.load_state_dict(state["average"])
