@@ -6,7 +6,7 @@ import functools
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import filelock
@@ -87,11 +87,7 @@ QUICK_TRAIN, QUICK_TEST = 48, 32
 
 def shortened(recipe: Recipe) -> Recipe:
     """A recipe cut to a few steps, everything else as it is."""
-    import dataclasses
-
-    return dataclasses.replace(
-        recipe, epochs=None, steps=QUICK_STEPS, batch_size=min(recipe.batch_size, QUICK_TRAIN // 2)
-    )
+    return replace(recipe, epochs=None, steps=QUICK_STEPS, batch_size=min(recipe.batch_size, QUICK_TRAIN // 2))
 
 
 def quick_fold(fold: Fold, number: int) -> Fold:
@@ -108,11 +104,8 @@ ProgressCallback = Callable[[int, int, Progress], None]
 PhaseCallback = Callable[[str], None]
 
 
-def done(request: RunRequest) -> RunRecord | None:
-    """The record of a finished run: parses, complete, same recipe, protocol and model revision; else None.
-
-    Whether the data are the same is known once they are loaded; `run` checks that.
-    """
+def done(request: RunRequest, dataset: FaceDataset) -> RunRecord | None:
+    """The record of a finished run: parses, complete, same recipe, model revision, data and folds; else None."""
     if not request.record_path.exists():
         return None
     try:
@@ -120,8 +113,11 @@ def done(request: RunRequest) -> RunRecord | None:
         predictions = read_arrays(request.record_path.with_suffix(".npz"))
     except FerBenchError:
         return None
+    folds = folds_for(request, dataset, get_protocol(request.protocol))
     same = (
         record.recipe_digest == request.resolved_recipe().digest()
+        and record.data.fingerprint == dataset.fingerprint
+        and [fold.digest for fold in record.folds] == [fold.digest(dataset) for fold in folds]
         and record.model_revision == request.spec.revision
         and record.predictions.sha256 == arrays_digest(predictions)
     )
@@ -162,8 +158,8 @@ def run(
     with lock:
         say("reading data")
         dataset = data.load(protocol.dataset, request.data_dir, allow_partial=request.allow_partial)
-        finished = done(request)
-        if finished is not None and finished.data.fingerprint == dataset.fingerprint:
+        finished = done(request, dataset)
+        if finished is not None:
             _clean(request)
             return finished
         code = code_info()

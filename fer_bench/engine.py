@@ -97,8 +97,8 @@ def _plan_one(
     dataset = loaded[protocol.dataset]
     if isinstance(dataset, str):
         return PlanItem(request, "skipped", dataset)
-    record = bench.done(request)
-    if record is not None and record.data.fingerprint == dataset.fingerprint:
+    record = bench.done(request, dataset)
+    if record is not None:
         return PlanItem(request, "done", seconds=record.train_seconds)
     return PlanItem(request, "to do", seconds=_estimate(request, recipe, dataset, compute, rates))
 

@@ -158,8 +158,9 @@ def _movie_halves(dataset: FaceDataset) -> list[Fold]:
     folds = []
     for test in _group_parts(dataset.targets, movies, 2):
         rest = np.setdiff1d(np.arange(len(dataset)), test)
-        # One of seven parts by movie is the nearest to 15% that keeps the classes balanced.
-        select = rest[_group_parts(dataset.targets[rest], movies[rest], round(1 / SELECT_SHARE))[0]]
+        # Whole films only: of seven balanced parts the one nearest to 15%, for some films are long.
+        parts = _group_parts(dataset.targets[rest], movies[rest], round(1 / SELECT_SHARE))
+        select = rest[min(parts, key=lambda part: abs(len(part) - SELECT_SHARE * len(rest)))]
         folds.append(Fold(np.setdiff1d(rest, select), np.sort(select), np.sort(test)))
     return folds
 

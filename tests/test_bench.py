@@ -15,7 +15,7 @@ import tiny
 import torch
 
 from fer_bench import bench, data, metrics, scoring, weights
-from fer_bench.bench import RunRequest, done, run
+from fer_bench.bench import RunRequest, run
 from fer_bench.data.dataset import FaceDataset
 from fer_bench.errors import FerBenchError, UnknownNameError
 from fer_bench.fit import Progress
@@ -47,6 +47,18 @@ def other_spec(monkeypatch: pytest.MonkeyPatch) -> Any:
         return spec
 
     return change
+
+
+def done(request: RunRequest) -> RunRecord | None:
+    return bench.done(request, data.load(get_protocol(request.protocol).dataset))
+
+
+def test_other_folds_make_a_run_undone(request_: RunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(request_, COMPUTE)
+    assert done(request_)
+    swapped = [Fold(fold.train, fold.test, fold.select) for fold in get_protocol("synthetic").folds(tiny.dataset())]
+    monkeypatch.setattr(bench, "folds_for", lambda *_: swapped)
+    assert done(request_) is None
 
 
 def no_training(*_: object, **__: object) -> Any:

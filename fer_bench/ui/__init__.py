@@ -43,7 +43,8 @@ def create_app(workspace: Workspace | None = None) -> gradio.Blocks:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio as gr
 
-    with gr.Blocks(title="fer_bench", analytics_enabled=False) as app:
+    app = gr.Blocks(title="fer_bench", analytics_enabled=False)
+    with app:
         gr.Markdown("# fer_bench\nFacial-expression models under shared, honest protocols.")
         first = next(iter(PROTOCOLS))
         choice = gr.Dropdown([(p.title, p.name) for p in PROTOCOLS.values()], value=first, label="Protocol")
