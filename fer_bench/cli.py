@@ -39,15 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parser.parse_args(arguments)
         command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
-    except FerBenchError as error:
-        print(f"fer_bench: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("fer_bench: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `fer_bench list | head`
         sys.stderr.close()
         return 1
+    except (FerBenchError, OSError) as error:
+        # What a library says may have several lines.
+        print("fer_bench:", " ".join(str(error).split()), file=sys.stderr)
+        return 2
 
 
 def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
@@ -145,9 +146,9 @@ def _run(options: argparse.Namespace) -> int:
     import shutil
     import time
 
-    from fer_bench import engine
+    from fer_bench import engine, leaderboard, weights
     from fer_bench.bench import RunRequest
-    from fer_bench.records import Workspace
+    from fer_bench.records import read_record
     from fer_bench.trainer import Compute
 
     models = [*options.model, *options.spec]
@@ -155,24 +156,25 @@ def _run(options: argparse.Namespace) -> int:
         raise FerBenchError("say what to run: --all, or --model NAME ... (see `fer_bench list`)")
     if options.all and (options.protocol or options.recipe):
         raise FerBenchError("--all runs the whole suite; --protocol and --recipe go with --model")
-    workspace = Workspace()
-    if options.quick:
-        workspace = engine.quick_workspace(workspace.root)
     template = RunRequest(
-        model="", recipe="", protocol="", workspace=workspace, data_dir=options.data_dir,
+        model="", recipe="", protocol="", data_dir=options.data_dir,
         allow_partial=options.allow_partial, quick=options.quick,
     )  # fmt: skip
+    workspace = template.place
     requests = engine.suite_requests(template, options.seeds) if options.all else _requests(template, models, options)
     if {request.protocol for request, _ in requests} == {"synthetic"} and not options.protocol:
         print("no real data found: using the embedded drawings (`python -m fer_bench data status` says what to get)")
     compute = engine.slots(Compute.detect(options.device), options.jobs)
     if options.quick and not options.dry_run:
         shutil.rmtree(workspace.root, ignore_errors=True)  # what an earlier trial left is worth nothing
-    items = engine.plan(requests, compute)
+    items = engine.plan(requests, compute, print)
     _print_plan(items, options.jobs)
     todo = [item for item in items if item.state == "to do"]
-    if options.dry_run or not todo:
+    if options.dry_run:
         return 0
+    for item in items:
+        if item.state == "done":  # a run that was killed right after its record has not shipped its network
+            weights.publish(read_record(item.request.record_path), workspace)
     started = time.monotonic()
     if options.quick:
         outcomes = engine.in_this_process(todo, compute, _work)
@@ -188,9 +190,7 @@ def _run(options: argparse.Namespace) -> int:
             print(f"FAILED: {outcome.request.name}: {outcome.error}", file=sys.stderr)
         else:
             well += 1
-    if well:
-        from fer_bench import leaderboard
-
+    if workspace.records.exists():
         leaderboard.build(workspace)
     print(
         f"{well} finished, {failed} failed, {skipped} not started, in {_time(time.monotonic() - started)}; "
@@ -216,7 +216,7 @@ def _requests(template: RunRequest, models: Sequence[str], options: argparse.Nam
                 request = replace(template, model=model, recipe=recipe, protocol=protocol, seed=seed)
                 missing = suite.missing(model, recipe, protocol) if model == spec.name else ""
                 requests.append((request, missing))
-    return requests
+    return list(dict.fromkeys(requests))  # a name given twice is one run
 
 
 def _default_recipe(name: str, model: str, dataset: str) -> str:
@@ -254,7 +254,7 @@ def _work(request: RunRequest, compute: Compute, quiet: bool) -> RunRecord:
     report = _Lines(request.name) if quiet or not sys.stdout.isatty() else _Bar(request.name)
     with report:
         record = bench.run(request, compute, progress=report.progress, phase=report.phase)
-    weights.publish(record, request.workspace)
+    weights.publish(record, request.place)
     print(f"{request.name}: {100 * record.accuracy():.2f}% on test in {_time(record.train_seconds)}", flush=True)
     return record
 
@@ -366,7 +366,7 @@ def _status(options: argparse.Namespace) -> int:
         model="", recipe="", protocol="", data_dir=options.data_dir, allow_partial=options.allow_partial
     )
     compute = engine.slots(Compute.detect(), 1)
-    _print_plan(engine.plan(engine.suite_requests(template, (0,)), compute), 1)
+    _print_plan(engine.plan(engine.suite_requests(template, (0,)), compute, print), 1)
     return 0
 
 
@@ -376,17 +376,14 @@ def _data(options: argparse.Namespace) -> int:
     for name in options.names:
         if name not in data.DATASETS:
             raise UnknownNameError("data set", name, data.DATASETS)
-    statuses = [s for s in data.status(options.data_dir) if not options.names or s.name in options.names]
     if options.action == "status":
-        for status in statuses:
-            print(f"{status.name}: {'found' if status.found else 'not found'}: {status.message}")
-            if status.licence:
+        for status in data.status(options.data_dir):
+            if not options.names or status.name in options.names:
+                print(f"{status.name}: {'found' if status.found else 'not found'}: {status.message}")
                 print(f"    {status.licence}")
         return 0
-    for status in statuses:
-        if not status.found and not options.names:
-            continue
-        result = data.check(status.name, options.data_dir, allow_partial=options.allow_partial)
+    for name in options.names or (*data.found(options.data_dir), "synthetic"):
+        result = data.check(name, options.data_dir, allow_partial=options.allow_partial, progress=print)
         print(f"{result.name}: {result.layout} at {result.source}{' (PARTIAL)' if result.partial else ''}")
         for part, counts in result.counts.items():
             words = ", ".join(f"{word} {count}" for word, count in counts.items())
@@ -416,17 +413,18 @@ def _leaderboard(options: argparse.Namespace) -> int:
         failed = sum(not result.ok for result in results)
         print(f"{len(results) - failed} verified, {failed} failed")
         return 1 if failed else 0
-    frame = leaderboard.build(workspace)
     if options.action == "show":
         from rich.console import Console
 
-        tables = leaderboard.show(frame, options.protocol)
+        board, _ = leaderboard.render(workspace)
+        tables = leaderboard.show(board, options.protocol)
         for table in tables:
             Console().print(table)
         if not tables:
             print("no rows yet: `python -m fer_bench run --all` makes them")
-    else:
-        print(f"{len(frame)} rows in {workspace.leaderboard / 'leaderboard.csv'}")
+        return 0
+    rows = len(leaderboard.build(workspace))
+    print(f"{rows} rows in {workspace.leaderboard / 'leaderboard.csv'}")
     return 0
 
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from typing import Literal, cast
 
 from fer_bench import bench, data, provenance, suite
 from fer_bench.data.dataset import FaceDataset
 from fer_bench.errors import DataNotFoundError, FerBenchError
-from fer_bench.fit import steps_per_epoch
+from fer_bench.fit import end_with, steps_per_epoch
 from fer_bench.protocols import get_protocol
 from fer_bench.records import RunRecord, Workspace, list_records, read_record
 from fer_bench.specs import ModelSpec, Recipe
@@ -57,14 +56,19 @@ def suite_requests(template: bench.RunRequest, seeds: Sequence[int]) -> list[tup
     ]
 
 
-def plan(requests: Sequence[tuple[bench.RunRequest, str]], compute: Compute) -> list[PlanItem]:
+def plan(
+    requests: Sequence[tuple[bench.RunRequest, str]], compute: Compute, say: Callable[[str], None] | None = None
+) -> list[PlanItem]:
     """What is done, what is to do in which order, and what is skipped and why.
 
     To-do runs come cheapest first, those that start from another run's network after the rest.
+
+    Args:
+        say: called with a line of text when a data set is read or fetched.
     """
     loaded: dict[str, FaceDataset | str] = {}
-    rates = _measured_rates(requests[0][0].workspace if requests else Workspace())
-    items = [_plan_one(request, missing, compute, loaded, rates) for request, missing in requests]
+    rates = _measured_rates(requests[0][0].place if requests else Workspace())
+    items = [_plan_one(request, missing, compute, loaded, rates, say) for request, missing in requests]
     order = {"done": 0, "to do": 1, "skipped": 2}
     return sorted(items, key=lambda item: (order[item.state], _transfers(item), item.seconds))
 
@@ -79,6 +83,7 @@ def _plan_one(
     compute: Compute,
     loaded: dict[str, FaceDataset | str],
     rates: dict[tuple[str, str], float],
+    say: Callable[[str], None] | None,
 ) -> PlanItem:
     if missing:
         return PlanItem(request, "skipped", missing)
@@ -90,7 +95,7 @@ def _plan_one(
     if protocol.dataset not in loaded:
         try:
             loaded[protocol.dataset] = data.load(
-                protocol.dataset, request.data_dir, allow_partial=request.allow_partial
+                protocol.dataset, request.data_dir, allow_partial=request.allow_partial, progress=say
             )
         except DataNotFoundError as error:
             loaded[protocol.dataset] = str(error)
@@ -206,7 +211,9 @@ def _exit_name(code: int | None) -> str:
 def _child(
     sender: Connection, parent: int, worker: Worker, request: bench.RunRequest, compute: Compute, quiet: bool
 ) -> None:
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # Ctrl-C reaches every process of the terminal; this one is ended by its parent, without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with(parent)
     try:
         worker(request, compute, quiet)
         sender.send("")
@@ -216,19 +223,7 @@ def _child(
         sender.send(f"{type(error).__name__}: {error}")
 
 
-def _end_with(parent: int) -> None:
-    """End this process when the one that started it is gone: it would go on unseen and hold the run's lock."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
-
-
 def slots(compute: Compute, jobs: int) -> Compute:
     """The share of the processor's cores that each of `jobs` slots gets."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return replace(compute, threads=max(1, cores // jobs))
-
-
-def quick_workspace(root: Path) -> Workspace:
-    """A place apart from the board for `--quick`."""
-    return Workspace(root / "quick")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 
 from fer_bench import data, registry
+from fer_bench.data.archive import located
 from fer_bench.errors import FerBenchError
 from fer_bench.labels import LabelSet
 from fer_bench.protocols import get_protocol
@@ -22,6 +22,7 @@ from fer_bench.records import (
     write_record,
 )
 from fer_bench.scoring import data_info, fold_info, mark_clean, near_copy_free, score_arrays
+from fer_bench.specs import check_name
 from fer_bench.weights import sha256
 
 
@@ -45,8 +46,7 @@ def score_external(
     Raises:
         FerBenchError: anything else; the message names the first offender.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        raise FerBenchError(f"--name {name!r}: expected letters, digits, - and _ only")
+    check_name("--name", name)
     if name in registry.list_models():
         raise FerBenchError(f"--name {name}: a model of the benchmark is called that; choose another name")
     protocol = get_protocol(protocol_name)
@@ -58,7 +58,9 @@ def score_external(
         ids = dataset.ids[fold.test]
         absent = [id_ for id_ in ids if (number, id_) not in given]
         if absent:
-            raise FerBenchError(f"{path}: {len(absent)} test images of fold {number} are missing, first {absent[0]!r}")
+            raise FerBenchError(
+                f"{path}: {len(absent)} test images of fold {number} are missing, first {str(absent[0])!r}"
+            )
         arrays: dict[str, ANY_FLOAT] = {
             "test_ids": ids,
             "test_targets": dataset.targets[fold.test].astype(np.int8),
@@ -101,7 +103,7 @@ def _read_predictions(path: Path, labels: LabelSet, folds: int) -> dict[tuple[in
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, dtype={"id": str})
+        table = pd.read_csv(path, dtype={"id": str, "fold": str})
     except (OSError, ValueError) as error:
         raise FerBenchError(f"{path}: not a readable CSV ({error})") from error
     needed = ["id"] if folds == 1 else ["id", "fold"]
@@ -109,7 +111,10 @@ def _read_predictions(path: Path, labels: LabelSet, folds: int) -> dict[tuple[in
         if column not in table:
             raise FerBenchError(f"{path}: no column {column!r}; expected {', '.join(needed)} and the classes")
     if "prediction" in table:
-        chosen = [labels.index(str(word)) for word in table["prediction"]]
+        chosen = []
+        for row, word in enumerate(table["prediction"], start=2):
+            with located(f"{path}: row {row}"):
+                chosen.append(labels.index(str(word)))
         values = np.eye(len(labels))[chosen]
     else:
         absent = [word for word in labels.classes if word not in table]
@@ -125,10 +130,13 @@ def _read_predictions(path: Path, labels: LabelSet, folds: int) -> dict[tuple[in
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise FerBenchError(f"{path}: row {row + 2}: expected probabilities that sum to 1, got {values[row].tolist()}")
-    numbers = table["fold"] if folds > 1 else [0] * len(table)
+    numbers = table["fold"] if folds > 1 else ["0"] * len(table)
+    known = {str(number): number for number in range(folds)}
     given: dict[tuple[int, str], ANY_FLOAT] = {}
-    for row, (number, id_, probabilities) in enumerate(zip(numbers, table["id"], values, strict=True)):
-        if (number, id_) in given:
-            raise FerBenchError(f"{path}: row {row + 2}: {id_!r} is there twice")
-        given[int(number), id_] = probabilities / probabilities.sum()
+    for row, (number, id_, probabilities) in enumerate(zip(numbers, table["id"], values, strict=True), start=2):
+        if number not in known:
+            raise FerBenchError(f"{path}: row {row}: expected a fold from 0 to {folds - 1}, got {number}")
+        if (known[number], id_) in given:
+            raise FerBenchError(f"{path}: row {row}: {id_!r} is there twice")
+        given[known[number], id_] = probabilities / probabilities.sum()
     return given

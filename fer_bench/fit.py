@@ -181,7 +181,12 @@ def fit(
 
     state = _State()
     if checkpoint is not None and checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        try:
+            saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        except Exception as error:  # torch's, pickle's and zipfile's errors alike mean: not a readable file
+            raise FerBenchError(
+                f"{checkpoint}: can't be read ({error}); delete it to train this fold from its start"
+            ) from error
         state = _State(**saved["state"])
         trainer.load_state_dict(saved)
     if compute.threads not in state.threads:
@@ -195,7 +200,7 @@ def fit(
         num_workers=workers,
         # Linux's default, which a run in a spawned process would not have: a spawned worker imports all anew.
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-        worker_init_fn=functools.partial(_end_with, os.getpid()),
+        worker_init_fn=functools.partial(_start_worker, os.getpid()),
         collate_fn=_as_is,
         pin_memory=False,
     )
@@ -273,8 +278,15 @@ def _as_is(batch: Any) -> Any:
     return batch
 
 
-def _end_with(parent: int, _worker: int) -> None:
-    """End this worker soon after its parent: with a batch in a full pipe it would wait for ever."""
+def _start_worker(parent: int, _worker: int) -> None:
+    """What a worker does first."""
+    end_with(parent)
+    if hasattr(os, "nice"):
+        os.nice(10)  # it is batches ahead: it should fill the gaps of the training threads, not delay one of them
+
+
+def end_with(parent: int) -> None:
+    """End this process soon after its parent: it would wait for ever, or go on unseen and hold the run's lock."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,20 +57,6 @@ class Metrics:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, in the order of the fields."""
         return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Metrics:
-        """The inverse of `to_dict`, also after a way through JSON.
-
-        Raises:
-            FerBenchError: a field is unknown or missing.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise FerBenchError(f"metrics: unknown field {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-        if missing := sorted(known - set(values)):
-            raise FerBenchError(f"metrics: missing field {', '.join(missing)}")
-        return cls(**{name: _tuples(value) for name, value in values.items()})
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,21 @@ from fer_bench.transforms import Float32Array, Normaliser, prepare, views
 
 
 def read_picture(path: Path) -> UInt8Array:
-    """An image file as (H, W, 3) uint8 RGB.
+    """An image file as (H, W, 3) uint8 RGB, turned upright as its EXIF says; of an animation the first frame.
 
     Raises:
-        FerBenchError: missing, or not a readable image.
+        FerBenchError: missing, not a readable image, or of more than 16 bits a channel.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):  # Pillow's own conversion makes white of all over 255
+                return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+            if upright.mode in ("I", "F"):
+                raise FerBenchError(f"{path}: expected 8 or 16 bits a channel, got 32; save it with 8")
+            return np.asarray(upright.convert("RGB"))
     except FileNotFoundError as error:
         raise FerBenchError(f"{path}: no such file") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

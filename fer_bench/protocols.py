@@ -24,7 +24,7 @@ class Fold:
     """Indices into a data set; (n,) int64 each, sorted; `select` may be empty.
 
     Raises:
-        FerBenchError: an image, or a group of `disjoint`, stands in two parts.
+        FerBenchError: an image stands in two parts, or there is nothing to train on or to test on.
     """
 
     train: IntArray

@@ -14,6 +14,7 @@ import torch
 
 import fer_bench
 from fer_bench import registry
+from fer_bench.errors import FerBenchError
 from fer_bench.records import PROJECT_ROOT, CodeInfo
 from fer_bench.specs import ModelSpec
 from fer_bench.trainer import Compute
@@ -22,14 +23,22 @@ PACKAGES = ("torch", "timm", "numpy", "albumentations", "opencv-python-headless"
 
 
 def network_cost(spec: ModelSpec, num_classes: int, options: dict[str, Any]) -> tuple[int, int]:
-    """Parameters, and an image's multiply-adds in convolutions and matrix products, as torch counts them."""
+    """Parameters, and an image's multiply-adds in convolutions and matrix products, as torch counts them.
+
+    Raises:
+        FerBenchError: the network can't be built, or does not take an image of its spec.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
-    with torch.device("meta"), torch.no_grad():  # shapes only: nothing is drawn or computed
-        network = registry.build(spec, num_classes, **options).eval()
-        with counter:
-            network(torch.zeros(1, spec.channels, spec.size, spec.size))
+    shape = (1, spec.channels, spec.size, spec.size)
+    try:
+        with torch.device("meta"), torch.no_grad():  # shapes only: nothing is drawn or computed
+            network = registry.build(spec, num_classes, **options).eval()
+            with counter:
+                network(torch.zeros(shape))
+    except Exception as error:  # whatever someone else's network raises
+        raise FerBenchError(f"{spec.name}: {spec.build} gives no network for an input of {shape} ({error})") from error
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2
 
 

@@ -18,13 +18,15 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from fer_bench.errors import FerBenchError
+from fer_bench.metrics import Metrics
 
 SCHEMA = 1
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 ANY_FLOAT = npt.NDArray[Any]
+_METRICS = TypeAdapter(dict[str, dict[str, Metrics]])
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())  # or a power failure could leave the new name with nothing in it
         os.replace(temporary, path)
     except OSError as error:
         raise FerBenchError(f"can't write {path}: {error.strerror or error}") from error
@@ -193,10 +197,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, ANY_FLOAT]) -> None:
@@ -230,11 +232,12 @@ def read_record(path: Path) -> RunRecord:
     """Read a record strictly.
 
     Raises:
-        FerBenchError: not JSON, a field too many or too few, another schema, or a place that its content
-            contradicts.
+        FerBenchError: not JSON, a field too many or too few, another schema, scores that are missing or no
+            numbers, or a place that its content contradicts.
     """
     try:
         record = RunRecord.model_validate_json(path.read_bytes())
+        _METRICS.validate_python(record.metrics)
     except OSError as error:
         raise FerBenchError(f"{path}: can't be read ({error.strerror})") from error
     except ValidationError as error:
@@ -244,6 +247,11 @@ def read_record(path: Path) -> RunRecord:
     expected = (record.protocol, f"{record.model}.{record.recipe_name}", f"s{record.seed}.json")
     if path.parts[-3:] != expected:
         raise FerBenchError(f"{path}: its content belongs at {'/'.join(expected)}")
+    headlines: list[Mapping[str, Any]] = [record.metrics.get("test", {})]
+    if record.near_copy_free is not None:
+        headlines.append(record.near_copy_free.accuracy)
+    if not record.folds or not all("plain" in views for views in headlines):
+        raise FerBenchError(f"{path}: has no folds, or no scores of the test part's plain view")
     return record
 
 

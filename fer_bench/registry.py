@@ -38,7 +38,7 @@ def get_spec(name: str) -> ModelSpec:
 
     Raises:
         UnknownNameError: no such model; the message names the nearest one.
-        FerBenchError: the outside module cannot be imported or holds no ModelSpec.
+        FerBenchError: the outside module cannot be imported, holds no ModelSpec, or one whose name is taken.
     """
     specs = _registered()
     if name in specs:
@@ -48,10 +48,13 @@ def get_spec(name: str) -> ModelSpec:
     module, _, attribute = name.partition(":")
     try:
         spec = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise FerBenchError(f"--spec {name}: expected an importable module:SPEC, got {error}") from error
+    except (Exception, SystemExit) as error:  # whatever someone else's module raises
+        problem = f"{type(error).__name__}: {error}"
+        raise FerBenchError(f"--spec {name}: expected an importable module:SPEC, got {problem}") from error
     if not isinstance(spec, ModelSpec):
         raise FerBenchError(f"--spec {name}: expected a ModelSpec, got {type(spec).__name__}")
+    if spec.name in specs:  # its records would be taken for that model's
+        raise FerBenchError(f"--spec {name}: a model of the benchmark is called {spec.name!r}; choose another name")
     return spec
 
 

@@ -51,17 +51,21 @@ def mark_clean(dataset: FaceDataset, arrays: dict[str, ANY_FLOAT]) -> None:
         arrays["test_clean"] = np.isin(arrays["test_ids"], dataset.ids[dataset.split == "test"][~near])
 
 
+def fold_counts(fold: Fold, dataset: FaceDataset) -> dict[str, dict[str, int]]:
+    """Images by part, then by class."""
+    return {
+        part: {
+            word: int(np.sum(dataset.targets[indices] == label)) for label, word in enumerate(dataset.labels.classes)
+        }
+        for part, indices in fold.parts().items()
+    }
+
+
 def fold_info(fold: Fold, dataset: FaceDataset, arrays: dict[str, ANY_FLOAT], **trained: Any) -> FoldInfo:
     """What a fold held and how it scored; `trained` is how it was trained, where it was trained here."""
     return FoldInfo(
         digest=fold.digest(dataset),
-        counts={
-            part: {
-                word: int(np.sum(dataset.targets[indices] == label))
-                for label, word in enumerate(dataset.labels.classes)
-            }
-            for part, indices in fold.parts().items()
-        },
+        counts=fold_counts(fold, dataset),
         test_accuracy=float((arrays["test_plain"].argmax(axis=1) == arrays["test_targets"]).mean()),
         **trained,
     )

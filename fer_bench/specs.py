@@ -9,14 +9,33 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from fer_bench.errors import FerBenchError, UnknownNameError
 
 Normalisation = Literal["unit", "half", "standard", "mean_image", "imagenet"]
 Augmentation = Literal["none", "flip", "flip_shift", "modern", "modern_light"]
 View = Literal["plain", "flip", "ten_crop"]
 VIEWS: tuple[View, ...] = ("plain", "flip", "ten_crop")
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that could not be a part of a file's name, or of "model.recipe".
+
+    Raises:
+        FerBenchError: the name has more than letters, digits, - and _.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise FerBenchError(f"{what} {name!r}: expected letters, digits, - and _ only")
+
+
+def recipe_digest(values: Mapping[str, Any]) -> str:
+    """A short hash of everything in a recipe's `to_dict` that decides the outcome (the note does not)."""
+    decisive = {key: value for key, value in values.items() if key != "note"}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +121,7 @@ class Recipe:
     datasets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_name("recipe", self.name)
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(f"recipe {self.name}: give epochs or steps, and not both")
         if self.patience is not None and self.select != "best_epoch":
@@ -113,10 +133,8 @@ class Recipe:
         return values
 
     def digest(self) -> str:
-        """A short hash of everything that decides the outcome (the note does not)."""
-        values = self.to_dict()
-        del values["note"]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+        """See `recipe_digest`."""
+        return recipe_digest(self.to_dict())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +177,9 @@ class ModelSpec:
     imagenet_weights: str = ""
     revision: int = 1
 
+    def __post_init__(self) -> None:
+        check_name("model", self.name)
+
     def recipe(self, name: str, dataset: str | None = None) -> Recipe:
         """The recipe of that name; with a data set, the one for it before the one for any.
 
@@ -166,8 +187,6 @@ class ModelSpec:
             UnknownNameError: the model has no such recipe; the message names the nearest one.
             FerBenchError: it has, but not for this data set.
         """
-        from fer_bench.errors import FerBenchError, UnknownNameError
-
         named = [recipe for recipe in self.recipes if recipe.name == name]
         if not named:
             raise UnknownNameError(f"recipe of {self.name}", name, {recipe.name for recipe in self.recipes})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -37,6 +38,8 @@ class Compute:
     def detect(cls, device: str | None = None, threads: int = 1) -> Compute:
         """The best use of what is there."""
         name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+            raise FerBenchError(f"device {name!r}: expected cpu, cuda or cuda:N")
         try:
             torch.empty(0, device=name)
         except (RuntimeError, AssertionError) as error:

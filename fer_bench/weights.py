@@ -80,13 +80,13 @@ def load(path: Path, device: torch.device | str = "cpu") -> Predictor:
         raise FerBenchError(f"no weights at {path}: train the model, or fetch the file") from error
     except (SafetensorError, OSError) as error:
         raise FerBenchError(f"{path}: not a readable safetensors file ({error}); fetch or train it again") from error
-    # The first files had the format in an entry of its own.
-    metadata = {"format": header.get("format"), **json.loads(header.get("fer_bench", "{}"))}
-    if (found := metadata.pop("format")) != FORMAT:
-        raise FerBenchError(f"{path}: expected format {FORMAT!r}, got {found!r}")
     try:
+        # The first files had the format in an entry of its own.
+        metadata = {"format": header.get("format"), **json.loads(header.get("fer_bench", "{}"))}
+        if (found := metadata.pop("format")) != FORMAT:
+            raise FerBenchError(f"{path}: expected format {FORMAT!r}, got {found!r}")
         predictor = _predictor(path, metadata, state)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
         problem = " ".join(str(error).split())
         raise FerBenchError(f"{path}: its content does not fit its model ({problem})") from error
     predictor.network.to(device)
@@ -125,14 +125,25 @@ def published_path(workspace: Workspace, model: str, recipe: str) -> Path:
 
 
 def publish(record: RunRecord, workspace: Workspace) -> Path | None:
-    """Copy a FER2013 network to `weights/` if its seed is the best of its row on `select`."""
+    """Copy a FER2013 network to `weights/` if its seed is the best of its row on `select`.
+
+    Runs of another recipe, model revision or data in the row's folder do not count. Nothing is done where the
+    network of this very run is not at hand.
+    """
     if record.protocol != "fer2013" or record.data.partial:
         return None
+
+    def made_of(run: RunRecord) -> tuple[str, int, str]:
+        return run.recipe_digest, run.model_revision, run.data.fingerprint
+
     folder = workspace.record_path(*record.row, record.seed).parent
     others = [read_record(path) for path in folder.glob("s*.json")]
-    if any(other.accuracy(part="select") > record.accuracy(part="select") for other in others):
+    alike = [other for other in others if made_of(other) == made_of(record)]
+    if any(other.accuracy(part="select") > record.accuracy(part="select") for other in alike):
         return None
     source = workspace.run_folder(*record.row, record.seed) / "fold0.safetensors"
+    if not source.exists() or sha256(source) != record.folds[0].weights_sha256:
+        return None
     target = published_path(workspace, record.model, record.recipe_name)
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from fer_bench.data.dataset import FaceDataset
 from fer_bench.labels import get_labels
 from fer_bench.protocols import get_protocol
 from fer_bench.records import RunRecord, Workspace
+from fer_bench.registry import get_spec, list_models
+from fer_bench.specs import recipe_digest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,6 +58,13 @@ def _probabilities(rng: np.random.Generator, targets: Any, classes: int, accurac
     return (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+@cache
+def _cost(model: str, classes: int) -> tuple[int, int]:
+    from fer_bench.provenance import network_cost
+
+    return network_cost(get_spec(model), classes, {})
+
+
 MakeRecord = Callable[..., RunRecord]
 
 
@@ -63,7 +73,7 @@ def make_record() -> MakeRecord:
     """make_record(workspace, model, recipe, protocol, seed, accuracy, **fields) writes a run.
 
     Its folds are the protocol's on `fake_dataset`, its predictions random with the given accuracy in each
-    part and view, its numbers computed by `bench`. `fields` replace fields of the record.
+    part and view, its numbers computed by `scoring`. `fields` replace fields of the record.
     """
     from fer_bench.data.near_copies import near_copies
     from fer_bench.records import arrays_digest, write_record
@@ -103,7 +113,7 @@ def make_record() -> MakeRecord:
                     "counts": counts,
                     "trained_on_select": False,
                     "epoch": 3,
-                    "history": [{"loss": 1.5}],
+                    "history": [{"epoch": 3, "seconds": 90.0, "select_accuracy": 0.5}],
                     "train_seconds": 90.0,
                     "predict_seconds": 1.0,
                     "test_accuracy": float((arrays["test_plain"].argmax(1) == arrays["test_targets"]).mean()),
@@ -116,13 +126,17 @@ def make_record() -> MakeRecord:
             test, train = (dataset.images[dataset.split == part] for part in ("test", "train"))
             arrays["test_clean"] = ~near_copies(test, train)
         path = workspace.record_path(protocol, model, recipe, seed)
+        values: dict[str, Any] = {"name": recipe, "select": "best_epoch", "pretrained": "none", "model_options": {}}
+        if fields.get("external"):
+            values = {}
+        parameters, multiply_adds = _cost(model, len(classes)) if model in list_models() else (1_234_567, 30_000_000)
         record = RunRecord.model_validate(
             {
                 "model": model,
                 "model_revision": 1,
                 "recipe_name": recipe,
-                "recipe": {"name": recipe},
-                "recipe_digest": "0123456789abcdef",
+                "recipe": values,
+                "recipe_digest": recipe_digest(values),
                 "protocol": protocol,
                 "seed": seed,
                 "data": {
@@ -144,8 +158,8 @@ def make_record() -> MakeRecord:
                 "device": {"type": "cpu", "name": "A processor", "threads": [1], "precision": "float32"},
                 "finished": f"2026-01-01T00:00:{seed:02d}+00:00",
                 "pretrained": "none",
-                "parameters": 1_234_567,
-                "multiply_adds": 30_000_000,
+                "parameters": parameters,
+                "multiply_adds": multiply_adds,
                 "metrics": score_arrays(arrays),
                 "near_copy_free": near_copy_free(arrays),
                 "predictions": {"file": path.with_suffix(".npz").name, "sha256": arrays_digest(arrays)},

@@ -253,7 +253,7 @@ def test_a_quick_fold_is_a_part_of_the_fold() -> None:
     quick = bench.quick_fold(fold, 3)
     for name, part in quick.parts().items():
         assert set(part) <= set(fold.parts()[name]) and np.all(np.diff(part) > 0)
-    assert [len(part) for part in quick.parts().values()] == [48, 10, 32]
+    assert [len(part) for part in quick.parts().values()] == [bench.QUICK_TRAIN, 10, bench.QUICK_TEST]
     np.testing.assert_array_equal(quick.train, bench.quick_fold(fold, 3).train)
 
 
@@ -317,15 +317,32 @@ def test_transfer_starts_from_the_shipped_network(workspace: Workspace, request_
         assert torch.equal(before, after) != name.startswith("9."), name
 
 
+def test_face_crops_are_refused_and_not_recorded(request_: RunRequest, other_spec: Any) -> None:
+    other_spec(recipes=(dataclasses.replace(tiny.PLAIN, crop="face"),))
+    with pytest.raises(FerBenchError, match="face crops are not there yet"):
+        run(request_, COMPUTE)
+
+
+def test_a_damaged_fold_is_trained_again(request_: RunRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "_assemble", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(request_, COMPUTE)
+    assert bench._finished_fold(request_.folder, 0) is not None
+    for name in ("fold0.npz", "fold0.json"):
+        (request_.folder / name).write_bytes(b"")
+        assert bench._finished_fold(request_.folder, 0) is None
+
+
 def test_the_network_that_is_best_on_select_is_published(
     workspace: Workspace, make_record: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def finished(seed: int, accuracy: float, **fields: Any) -> RunRecord:
         record: RunRecord = make_record(workspace, seed=seed, accuracy=accuracy, **fields)
-        folder = workspace.run_folder(*record.row, seed)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "fold0.safetensors").write_text(f"network of seed {seed}")
-        return record
+        path = workspace.run_folder(*record.row, seed) / "fold0.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"network of seed {seed}")
+        fold = record.folds[0].model_copy(update={"weights_sha256": weights.sha256(path)})
+        return record.model_copy(update={"folds": [fold]})
 
     target = workspace.weights / "lin_shi.paper.safetensors"
     assert weights.publish(finished(0, 0.6), workspace) == target
@@ -335,6 +352,12 @@ def test_the_network_that_is_best_on_select_is_published(
     assert target.read_text() == "network of seed 2"
     assert [path.name for path in workspace.weights.iterdir()] == [target.name]
     assert weights.publish(finished(3, 0.9, protocol="synthetic"), workspace) is None
+    # Runs of another recipe do not count, and what lies in the run's folder must be this run's network.
+    assert weights.publish(finished(4, 0.4, recipe_digest="another"), workspace) == target
+    assert target.read_text() == "network of seed 4"
+    unfinished = finished(5, 0.8)
+    (workspace.run_folder(*unfinished.row, 5) / "fold0.safetensors").write_text("of a later run that was killed")
+    assert weights.publish(unfinished, workspace) is None
 
 
 def test_near_copies_stay_out_of_their_column() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fer_bench import bench, cli, records
 from fer_bench.data import synthetic
+from fer_bench.predict import read_picture
 from fer_bench.records import Workspace, read_record
 
 
@@ -48,7 +49,15 @@ def _rooted(root: Path) -> object:
         (["run", "--all", "--budget", "soon"], "2h"),
         (["run", "--spec", "nowhere:SPEC"], "nowhere"),
         (["run", "--spec", "json:dumps"], "expected a ModelSpec"),
+        (["run", "--spec", "raises:SPEC"], "RuntimeError: at import, in two lines"),
+        (["run", "--spec", ":SPEC"], "Empty module name"),
+        (["run", "--spec", "raises:SPEC", "--dry-run"], "in two lines"),
+        (["run", "--spec", "outside:TAKEN"], "a model of the benchmark is called 'lin_shi'"),
+        (["run", "--spec", "outside:UNBUILDABLE", "--recipe", "paper"], "gives no network"),
         (["run", "--model", "lin_shi", "--device", "tpu"], "tpu"),
+        (["run", "--model", "lin_shi", "--device", "meta"], "meta"),
+        (["data", "check", "--data-dir", "missing"], "missing"),
+        (["leaderboard", "verify", "--data-dir", "missing"], "missing"),
         (["run", "--all", "--data-dir", "missing"], "missing"),
         (["data", "check", "fer2014"], "did you mean 'fer2013'"),
         (["data", "check", "ckplus"], "ckplus"),
@@ -62,8 +71,21 @@ def _rooted(root: Path) -> object:
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
-    workspace: Workspace, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    (tmp_path / "raises.py").write_text('raise RuntimeError("at import,\\nin two lines")\n')
+    (tmp_path / "outside.py").write_text(
+        "from dataclasses import replace\n"
+        "from fer_bench.registry import get_spec\n"
+        "TAKEN = replace(get_spec('lin_shi'), revision=2)\n"
+        "UNBUILDABLE = replace(TAKEN, name='mine', build='nowhere:build')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
     assert cli.main(arguments) == 2
     error = capsys.readouterr().err
     assert words in error
@@ -102,6 +124,16 @@ def test_a_failed_run_does_not_stop_the_rest(
 def test_dry_run_writes_nothing(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["run", "--model", "lin_shi", "--seeds", "0,1", "--dry-run"]) == 0
     assert "2 to do" in capsys.readouterr().out
+    assert not workspace.root.exists()
+
+
+def test_a_run_named_twice_is_one(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--model", "lin_shi", "lin_shi", "--seeds", "0,0", "--dry-run"]) == 0
+    assert "1 to do" in capsys.readouterr().out
+
+
+def test_showing_the_board_writes_nothing(workspace: Workspace) -> None:
+    assert cli.main(["leaderboard", "show"]) == 0
     assert not workspace.root.exists()
 
 
@@ -180,6 +212,13 @@ def test_predict_names_the_class_and_writes_a_csv(
     assert heading.startswith("file,prediction,angry")
     assert abs(sum(float(value) for value in row.split(",")[2:]) - 1) < 1e-4
     assert row.split(",")[1] in capsys.readouterr().out
+    turned = Image.fromarray(np.asarray(Image.open(picture))).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    turned.save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(np.asarray(Image.open(picture)).astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    for name in ("turned.png", "deep.png"):
+        np.testing.assert_array_equal(read_picture(tmp_path / name), read_picture(picture))
     broken = tmp_path / "broken.png"
     broken.write_bytes(picture.read_bytes()[:100])
     assert cli.main(["predict", str(broken), "--model", "attentional_cnn"]) == 2

@@ -242,7 +242,7 @@ def test_divergence_is_an_error() -> None:
 
 
 def test_an_unknown_device_is_a_clear_error() -> None:
-    with pytest.raises(FerBenchError, match="device 'quantum' can't be used here"):
+    with pytest.raises(FerBenchError, match="device 'quantum': expected cpu"):
         Compute.detect("quantum")
     assert Compute.detect("cpu", threads=2).threads == 2
 
@@ -304,6 +304,13 @@ def test_another_number_of_threads_is_noted(tmp_path: Path) -> None:
     with pytest.raises(KilledError):
         run(tiny.PLAIN, progress=killed_at(2, 1), **saved)
     assert run(tiny.PLAIN, compute=Compute(threads=2), **saved).threads == [1, 2]
+
+
+def test_a_damaged_checkpoint_is_an_error_and_no_fresh_start(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint.write_bytes(b"PK")
+    with pytest.raises(FerBenchError, match="delete it"):
+        fit(tiny.SPEC, tiny.PLAIN, tiny.training_data(), seed=0, compute=Compute(), checkpoint=checkpoint)
 
 
 def test_a_failed_checkpoint_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

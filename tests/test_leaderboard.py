@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import MakeRecord, fake_dataset
 
-from fer_bench import data, leaderboard, registry
+from fer_bench import data, leaderboard, provenance, registry
 from fer_bench.data import DatasetStatus, near_copies
 from fer_bench.errors import FerBenchError, UnknownNameError
 from fer_bench.leaderboard import text
@@ -325,7 +325,16 @@ def test_verify_with_another_layout_says_so_and_passes(workspace: Workspace, mak
         (("near_copy_free", "n"), 5, "near_copy_free.n"),
         (("folds", 0, "test_accuracy"), 0.9, "folds.0.test_accuracy"),
         (("folds", 0, "counts", "test", "happy"), 1, "folds.0.counts.test.happy"),
-        (("predictions", "sha256"), "0" * 64, "sha256 differs"),
+        (("predictions", "file"), "s1.npz", "predictions.file"),
+        (("recipe", "select"), "last", "recipe_digest"),
+        (("recipe_digest",), "0" * 16, "recipe_digest"),
+        (("pretrained",), "imagenet", "pretrained"),
+        (("external",), True, "external"),
+        (("folds", 0, "epoch"), 2, "folds.0.epoch"),
+        (("folds", 0, "train_seconds"), 60.0, "folds.0.train_seconds"),
+        (("parameters",), 1, "parameters, multiply_adds.0"),
+        (("multiply_adds",), 1, "parameters, multiply_adds.1"),
+        (("data", "name"), "ckplus", "data.name"),
     ],
 )
 def test_verify_notices_an_edited_number(
@@ -341,6 +350,16 @@ def test_verify_notices_an_edited_number(
     path.write_text(json.dumps(values))
     leaderboard.build(workspace)
     assert any(named in line for line in failures(workspace))
+
+
+@pytest.mark.usefixtures("nothing_at_hand")
+def test_other_predictions_than_the_records_are_noticed(workspace: Workspace, make_record: MakeRecord) -> None:
+    make_record(workspace)
+    path = workspace.record_path("fer2013", "lin_shi", "paper", 0).with_suffix(".npz")
+    write_arrays(path, read_arrays(path) | {"test_fold": np.zeros(3)})
+    with pytest.raises(FerBenchError, match=r"s0\.npz: not the predictions of the record"):
+        leaderboard.build(workspace)
+    assert any("sha256 differs" in line for line in failures(workspace))
 
 
 def retouch(
@@ -393,7 +412,7 @@ def test_predictions_made_elsewhere_need_one_view_and_no_selection_part(
     assert failures(workspace) == []
     retouch(workspace, "sfew_2fold", external=False)
     leaderboard.build(workspace)
-    assert "predictions are not laid out as a run's: KeyError('select_targets')" in failures(workspace)
+    assert "record or predictions are not laid out as a run's: KeyError('select_targets')" in failures(workspace)
 
 
 @pytest.mark.usefixtures("at_hand")
@@ -405,6 +424,28 @@ def test_verify_notices_another_near_copy_mask(workspace: Workspace, make_record
     retouch(workspace, "fer2013", test_clean=clean)
     leaderboard.build(workspace)
     assert failures(workspace) == ["test_clean: 3 images are marked otherwise than the pixels say"]
+
+
+@pytest.mark.usefixtures("at_hand")
+def test_verify_takes_the_counts_from_the_data_set(workspace: Workspace, make_record: MakeRecord) -> None:
+    record = make_record(workspace)
+    (fold,) = record.folds
+    counts = {**fold.counts, "train": {**fold.counts["train"], "happy": 1}}
+    make_record(
+        workspace,
+        folds=[fold.model_copy(update={"counts": counts}).model_dump()],
+        data=record.data.model_copy(update={"partial": True}).model_dump(),
+    )
+    leaderboard.build(workspace)
+    assert [line.partition(":")[0] for line in failures(workspace)] == ["data.partial", "folds.0.counts.train.happy"]
+
+
+@pytest.mark.usefixtures("nothing_at_hand")
+def test_verify_notices_a_fold_too_few(workspace: Workspace, make_record: MakeRecord) -> None:
+    record = make_record(workspace, protocol="sfew_2fold")
+    make_record(workspace, protocol="sfew_2fold", folds=[record.folds[0].model_dump()])
+    leaderboard.build(workspace)
+    assert failures(workspace) == ["folds: recorded 1, computed 2"]
 
 
 @pytest.mark.usefixtures("at_hand")
@@ -451,13 +492,14 @@ def test_verify_with_weights_predicts_again(
     from fer_bench import weights
     from fer_bench.specs import VIEWS
 
-    make_record(workspace, "lin_shi")
-    make_record(workspace, "ranjan_1")
+    made = [make_record(workspace, model) for model in ("lin_shi", "ranjan_1")]
+    cost = {record.model: (record.parameters, record.multiply_adds) for record in made}
     dataset = fake_dataset("fer2013")
     path = workspace.record_path("fer2013", "lin_shi", "paper", 0)
     record, arrays = read_record(path), read_arrays(path.with_suffix(".npz"))
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48 * 48, 7))
     monkeypatch.setattr(registry, "build", lambda *_: network)
+    monkeypatch.setattr(provenance, "network_cost", lambda spec, *_: cost[spec.name])
     shipped = workspace.weights / "lin_shi.paper.safetensors"
     normaliser = Normaliser(np.zeros((1, 1, 1), dtype=np.float32), np.ones((1, 1, 1), dtype=np.float32))
     metadata = {"model": "lin_shi", "model_revision": 1, "model_options": {}}
@@ -479,6 +521,11 @@ def test_verify_with_weights_predicts_again(
     ours, other, *_ = leaderboard.verify(workspace, with_weights=True)
     assert ours.ok and "bit for bit" in ours.notes[-1]
     assert other.ok and other.notes[-1] == "no weights of this run here"
+    shipped.write_bytes(shipped.read_bytes()[:-4] + bytes(4))
+    assert failures(workspace, with_weights=True) == [
+        "is not what the records say: build the leaderboard again",
+        "no record is of this network: its sha256 is in none",
+    ]
 
 
 # compare
@@ -538,9 +585,8 @@ def test_compare_names_what_is_meant(workspace: Workspace, make_record: MakeReco
 def test_compare_refuses_different_test_images(workspace: Workspace, make_record: MakeRecord) -> None:
     make_record(workspace, "lin_shi")
     make_record(workspace, "ranjan_1")
-    path = workspace.record_path("fer2013", "ranjan_1", "paper", 0)
-    arrays = read_arrays(path.with_suffix(".npz"))
-    write_record(path, read_record(path), {name: array[1:] for name, array in arrays.items()})
+    arrays = read_arrays(workspace.record_path("fer2013", "lin_shi", "paper", 0).with_suffix(".npz"))
+    retouch(workspace, "fer2013", (), False, **{name: array[1:] for name, array in arrays.items()})
     with pytest.raises(FerBenchError, match="tested on different images"):
         leaderboard.compare(workspace, "lin_shi", "ranjan_1", "fer2013")
     with pytest.raises(FerBenchError, match="no records on sfew_2fold"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from fer_bench.errors import FerBenchError
-from fer_bench.metrics import Metrics, evaluate, reliability
+from fer_bench.metrics import evaluate, reliability
 
 Predictions = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
@@ -86,7 +85,6 @@ def test_properties(example: Predictions) -> None:
     assert all(0 <= value <= 1 for value in scores.precision + scores.recall + scores.specificity + scores.f1)
     order = np.random.default_rng(0).permutation(len(targets))
     assert evaluate(targets[order], probabilities[order]).confusion == scores.confusion
-    assert Metrics.from_dict(json.loads(json.dumps(scores.to_dict()))) == scores
 
 
 def test_all_right_and_all_wrong() -> None:
@@ -124,12 +122,3 @@ def test_reliability_bins() -> None:
 def test_bad_input_is_named(targets: Any, probabilities: Any, message: str) -> None:
     with pytest.raises(FerBenchError, match=message):
         evaluate(np.array(targets), np.array(probabilities))
-
-
-def test_from_dict_rejects_other_fields() -> None:
-    values = evaluate([0], [[1.0, 0.0]]).to_dict()
-    with pytest.raises(FerBenchError, match="unknown field recal"):
-        Metrics.from_dict(values | {"recal": 1})
-    del values["recall"]
-    with pytest.raises(FerBenchError, match="missing field recall"):
-        Metrics.from_dict(values)

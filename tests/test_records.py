@@ -86,6 +86,12 @@ def test_a_record_can_not_be_changed(written: tuple[RunRecord, Path]) -> None:
         (("schema_version",), 2, "not a record of schema 1: schema_version"),
         (("seed",), "two", "seed: Input should be a valid integer"),
         (("metrics",), [], "metrics: Input should be an object"),
+        (("metrics",), {}, "no scores of the test part's plain view"),
+        (("metrics", "test", "plain"), None, "no scores of the test part's plain view"),
+        (("metrics", "test", "plain", "accuracy"), None, r"test\.plain\.accuracy: Field required"),
+        (("metrics", "select", "flip", "log_loss"), "low", r"select\.flip\.log_loss: Input should be a valid number"),
+        (("near_copy_free", "accuracy", "plain"), None, "no scores of the test part's plain view"),
+        (("folds",), [], "has no folds"),
     ],
 )
 def test_strict_parsing(written: tuple[RunRecord, Path], at: tuple[str | int, ...], value: Any, match: str) -> None:

@@ -157,6 +157,7 @@ def test_another_revision(path: Path) -> None:
         {"classes": ["one", "two"]},
         {"model_revision": None},
         {"crop": None},
+        {"model_options": {"depth": 3}},
         {"drop": "network.9.bias"},
         {"drop": "mean"},
     ],
@@ -164,6 +165,11 @@ def test_another_revision(path: Path) -> None:
 )
 def test_content_that_contradicts_itself(path: Path, changes: dict[str, Any]) -> None:
     rewrite(path, **changes)
+    refused(path, "does not fit its model")
+
+
+def test_metadata_that_are_no_json(path: Path) -> None:
+    save_file(load_file(path), path, metadata={"fer_bench": "{"})
     refused(path, "does not fit its model")
 
 

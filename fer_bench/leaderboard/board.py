@@ -33,7 +33,7 @@ def build(workspace: Workspace) -> pd.DataFrame:
             the file.
     """
     board, files = render(workspace)
-    files[workspace.weights / "manifest.json"] = _manifest(workspace)
+    files[manifest_path(workspace)] = manifest(workspace)
     for path, content in files.items():
         write_bytes(path, content)
     return board
@@ -114,7 +114,12 @@ def _markdown_line(cells: list[str]) -> str:
     return f"| {' | '.join(escape(cell, quote=False).replace('|', '&#124;') for cell in cells)} |"
 
 
-def _manifest(workspace: Workspace) -> bytes:
+def manifest_path(workspace: Workspace) -> Path:
+    """Where the list of the shipped networks lies."""
+    return workspace.weights / "manifest.json"
+
+
+def manifest(workspace: Workspace) -> bytes:
     """What lies in `weights/`, each file with the run that it comes from, found by its sha256."""
     from fer_bench.weights import sha256
 

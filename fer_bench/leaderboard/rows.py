@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fer_bench import registry, stats
 from fer_bench.errors import FerBenchError, UnknownNameError
 from fer_bench.protocols import PROTOCOLS
-from fer_bench.records import ANY_FLOAT, RunRecord, Workspace, list_records, read_arrays, read_record
+from fer_bench.records import ANY_FLOAT, RunRecord, Workspace, arrays_digest, list_records, read_arrays, read_record
 from fer_bench.specs import View
 
 if TYPE_CHECKING:
@@ -93,6 +93,10 @@ class Run:
     def arrays(self) -> dict[str, ANY_FLOAT]:
         path = self.path.with_suffix(".npz")
         arrays = read_arrays(path)
+        if arrays_digest(arrays) != self.record.predictions.sha256:
+            raise FerBenchError(
+                f"{path}: not the predictions of the record beside it, their sha256 differs; run it again"
+            )
         if missing := [name for name in NEEDED if name not in arrays]:
             raise FerBenchError(f"{path}: has no {', '.join(missing)}; run it again")
         return arrays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fer_bench import registry
 from fer_bench.errors import FerBenchError
-from fer_bench.leaderboard.board import render
+from fer_bench.leaderboard.board import manifest, manifest_path, render
 from fer_bench.protocols import get_protocol
 from fer_bench.records import (
     ANY_FLOAT,
@@ -22,7 +24,7 @@ from fer_bench.records import (
     read_arrays,
     read_record,
 )
-from fer_bench.specs import VIEWS
+from fer_bench.specs import VIEWS, recipe_digest
 
 if TYPE_CHECKING:
     from fer_bench.data.dataset import FaceDataset
@@ -78,7 +80,14 @@ def verify(
     Returns:
         One result a record and one a file of the board. A data set or a network that is not at hand is a
         note; any difference is a failure.
+
+    Raises:
+        FerBenchError: `data_dir` is not there, empty or broken.
     """
+    from fer_bench import data
+
+    if data_dir is not None:
+        data.found(data_dir)
     dataset_of = cache(partial(_dataset, data_dir=data_dir))
     paths = list_records(workspace)
     results = []
@@ -89,17 +98,18 @@ def verify(
         try:
             record, arrays = read_record(path), read_arrays(path.with_suffix(".npz"))
             _check_numbers(record, arrays, result)
-            dataset = _same_data(record, dataset_of(record.data.name, record.data.partial), result)
+            _check_description(record, path, result)
+            dataset = _same_data(record, dataset_of(record.data.name), result)
             if dataset is not None:
                 _check_labels(record, arrays, dataset, result)
             if with_weights and record.protocol == "fer2013":
                 _check_weights(workspace, record, arrays, dataset, result)
         except FerBenchError as error:
             result.failures.append(str(error))
-        except (KeyError, IndexError, ValueError) as error:
-            result.failures.append(f"predictions are not laid out as a run's: {error!r}")
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            result.failures.append(f"record or predictions are not laid out as a run's: {error!r}")
         results.append(result)
-    return results + _check_board(workspace)
+    return results + _check_board(workspace, with_weights)
 
 
 def _check_numbers(record: RunRecord, arrays: Arrays, result: VerifyResult) -> None:
@@ -111,6 +121,7 @@ def _check_numbers(record: RunRecord, arrays: Arrays, result: VerifyResult) -> N
     clean, recorded = near_copy_free(arrays), record.near_copy_free
     result.failures += differences("metrics", record.metrics, score_arrays(arrays))
     result.failures += differences("near_copy_free", recorded and recorded.model_dump(), clean and clean.model_dump())
+    result.failures += differences("folds", len(record.folds), len(np.unique(arrays["test_fold"])))
     for number, fold in enumerate(record.folds):
         tested = arrays["test_fold"] == number
         right = arrays["test_plain"][tested].argmax(axis=1) == arrays["test_targets"][tested]
@@ -127,6 +138,36 @@ def _check_numbers(record: RunRecord, arrays: Arrays, result: VerifyResult) -> N
             )
     if result.ok:
         result.notes.append("every number recomputed from the predictions")
+
+
+def _check_description(record: RunRecord, path: Path, result: VerifyResult) -> None:
+    """What the record says twice, and what the registered model says of its network."""
+    from fer_bench.provenance import network_cost
+
+    file, dataset = path.with_suffix(".npz").name, get_protocol(record.protocol).dataset
+    result.failures += differences("predictions.file", record.predictions.file, file)
+    result.failures += differences("data.name", record.data.name, dataset)
+    result.failures += differences("external", record.external, not record.recipe)
+    if record.external:
+        return
+    recipe = record.recipe
+    result.failures += differences("recipe_digest", record.recipe_digest, recipe_digest(recipe))
+    result.failures += differences("recipe_name", record.recipe_name, recipe["name"])
+    result.failures += differences("pretrained", record.pretrained, recipe["pretrained"])
+    for number, fold in enumerate(record.folds):
+        last = fold.history[-1]
+        kept = max(fold.history, key=lambda row: row["select_accuracy"]) if recipe["select"] == "best_epoch" else last
+        seconds = sum(row["seconds"] for row in fold.history)
+        result.failures += differences(f"folds.{number}.epoch", fold.epoch, int(kept["epoch"]))
+        result.failures += differences(f"folds.{number}.train_seconds", fold.train_seconds, seconds)
+    if record.model not in registry.list_models():
+        result.notes.append(f"parameters and multiply-adds not recomputed: {record.model} is not registered here")
+    elif record.model_revision != (revision := registry.get_spec(record.model).revision):
+        result.notes.append(f"made with revision {record.model_revision} of the model, which is at {revision}")
+    else:
+        cost = network_cost(registry.get_spec(record.model), len(record.classes), recipe["model_options"])
+        recorded = (record.parameters, record.multiply_adds)
+        result.failures += differences("parameters, multiply_adds", recorded, cost)
 
 
 def differences(name: str, recorded: Any, computed: Any) -> list[str]:
@@ -147,15 +188,15 @@ def differences(name: str, recorded: Any, computed: Any) -> list[str]:
     return [] if same else [f"{name}: recorded {recorded}, computed {computed}"]
 
 
-def _dataset(name: str, allow_partial: bool, data_dir: Path | None) -> FaceDataset | str:
-    """The data set if it is on this machine, else why it is not."""
+def _dataset(name: str, data_dir: Path | None) -> FaceDataset | str:
+    """The data set, whole or partial, if it is on this machine, else why it is not."""
     from fer_bench import data
 
     here = {status.name: status.found for status in data.status(data_dir)}
     if not here.get(name, False):
         return f"{name} is not at hand"
     try:
-        return data.load(name, data_dir, allow_partial=allow_partial)
+        return data.load(name, data_dir, allow_partial=True)
     except FerBenchError as error:
         return f"{name} can't be read ({error})"
 
@@ -177,10 +218,12 @@ def _same_data(record: RunRecord, found: FaceDataset | str, result: VerifyResult
 def _check_labels(record: RunRecord, arrays: Arrays, dataset: FaceDataset, result: VerifyResult) -> None:
     """The folds, which images were predicted, and their labels, from the data set itself."""
     from fer_bench.data import near_copies
+    from fer_bench.scoring import fold_counts
 
     before = len(result.failures)
     result.failures += differences("classes", record.classes, list(dataset.labels.classes))
     result.failures += differences("data.counts", record.data.counts, dataset.counts())
+    result.failures += differences("data.partial", record.data.partial, dataset.partial)
     folds = get_protocol(record.protocol).folds(dataset)
     # As in the run: a recipe that selects nothing also trains on a `select` that the data set does not name.
     if all(fold.trained_on_select for fold in record.folds):
@@ -188,6 +231,8 @@ def _check_labels(record: RunRecord, arrays: Arrays, dataset: FaceDataset, resul
     result.failures += differences(
         "fold digests", [fold.digest for fold in record.folds], [fold.digest(dataset) for fold in folds]
     )
+    for number, (recorded, fold) in enumerate(zip(record.folds, folds, strict=False)):
+        result.failures += differences(f"folds.{number}.counts", recorded.counts, fold_counts(fold, dataset))
     for part in PARTS:
         if record.external and part == "select":
             continue
@@ -254,10 +299,13 @@ def _check_weights(
     )
 
 
-def _check_board(workspace: Workspace) -> list[VerifyResult]:
-    """The CSV, the page and the README are what `build` would write."""
+def _check_board(workspace: Workspace, with_weights: bool) -> list[VerifyResult]:
+    """The CSV, the page and the README are what `build` would write; with weights, the manifest and its files too."""
+    shipped = b"[]"
     try:
         _, files = render(workspace)
+        if with_weights:
+            shipped = files[manifest_path(workspace)] = manifest(workspace)
     except FerBenchError as error:
         return [VerifyResult(workspace.leaderboard / "leaderboard.csv", [f"can't be built: {error}"])]
     results = []
@@ -265,4 +313,8 @@ def _check_board(workspace: Workspace) -> list[VerifyResult]:
         same = path.exists() and path.read_bytes() == content
         failures = [] if same else ["is not what the records say: build the leaderboard again"]
         results.append(VerifyResult(path, failures, ["equals what the records say"] if same else []))
-    return results
+    return results + [
+        VerifyResult(workspace.weights / entry["file"], ["no record is of this network: its sha256 is in none"])
+        for entry in json.loads(shipped)
+        if entry["record"] is None
+    ]

@@ -59,7 +59,7 @@ class SpatialTransformer(nn.Module):
         self.start_as_identity()
 
     def start_as_identity(self) -> None:
-        """Make the last layer answer the identity; `fit.initialise` calls it again after drawing weights."""
+        """Make the last layer answer the identity; `trainer.initialise` calls it again after drawing weights."""
         last = self.localisation[-1]
         assert isinstance(last, nn.Linear) and last.out_features == 6
         nn.init.zeros_(last.weight)
