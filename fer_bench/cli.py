@@ -146,7 +146,7 @@ def _run(options: argparse.Namespace) -> int:
     import shutil
     import time
 
-    from fer_bench import engine, leaderboard, weights
+    from fer_bench import data, engine, leaderboard, weights
     from fer_bench.bench import RunRequest
     from fer_bench.records import read_record
     from fer_bench.trainer import Compute
@@ -161,9 +161,18 @@ def _run(options: argparse.Namespace) -> int:
         allow_partial=options.allow_partial, quick=options.quick,
     )  # fmt: skip
     workspace = template.place
-    requests = engine.suite_requests(template, options.seeds) if options.all else _requests(template, models, options)
-    if {request.protocol for request, _ in requests} == {"synthetic"} and not options.protocol:
-        print("no real data found: using the embedded drawings (`python -m fer_bench data status` says what to get)")
+    protocols = options.protocol
+    if not protocols:
+        real = data.found(options.data_dir) if options.dry_run else data.found_or_fetched(options.data_dir, print)
+        protocols = ["fer2013" if "fer2013" in real else "synthetic"]
+        if not real:
+            print(
+                "no real data found: using the embedded drawings (`python -m fer_bench data status` says what to get)"
+            )
+    if options.all:
+        requests = engine.suite_requests(template, options.seeds, bool(real))
+    else:
+        requests = _requests(template, models, protocols, options)
     compute = engine.slots(Compute.detect(options.device), options.jobs)
     if options.quick and not options.dry_run:
         shutil.rmtree(workspace.root, ignore_errors=True)  # what an earlier trial left is worth nothing
@@ -199,12 +208,9 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _requests(template: RunRequest, models: Sequence[str], options: argparse.Namespace) -> list[tuple[RunRequest, str]]:
-    from fer_bench import data
-
-    protocols = options.protocol
-    if not protocols:
-        protocols = ["fer2013" if "fer2013" in data.found(options.data_dir) else "synthetic"]
+def _requests(
+    template: RunRequest, models: Sequence[str], protocols: Sequence[str], options: argparse.Namespace
+) -> list[tuple[RunRequest, str]]:
     requests = []
     for model in models:
         spec = registry.get_spec(model)
@@ -358,7 +364,7 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from fer_bench import engine
+    from fer_bench import data, engine
     from fer_bench.bench import RunRequest
     from fer_bench.trainer import Compute
 
@@ -366,7 +372,9 @@ def _status(options: argparse.Namespace) -> int:
         model="", recipe="", protocol="", data_dir=options.data_dir, allow_partial=options.allow_partial
     )
     compute = engine.slots(Compute.detect(), 1)
-    _print_plan(engine.plan(engine.suite_requests(template, (0,)), compute, print), 1)
+    _print_plan(
+        engine.plan(engine.suite_requests(template, (0,), bool(data.found(options.data_dir))), compute, print), 1
+    )
     return 0
 
 

@@ -46,9 +46,11 @@ class Outcome:
     not_started: bool = False
 
 
-def suite_requests(template: bench.RunRequest, seeds: Sequence[int]) -> list[tuple[bench.RunRequest, str]]:
+def suite_requests(
+    template: bench.RunRequest, seeds: Sequence[int], real_data: bool
+) -> list[tuple[bench.RunRequest, str]]:
     """The suite's rows as requests with the reason why one can't run; the synthetic rows if there is no real data."""
-    rows = suite.rows() if data.found(template.data_dir) else suite.synthetic_rows()
+    rows = suite.rows() if real_data else suite.synthetic_rows()
     return [
         (replace(template, model=row.model, recipe=row.recipe, protocol=row.protocol, seed=seed), row.missing)
         for row in rows

@@ -13,7 +13,17 @@ from fer_bench.data.fingerprint import fingerprint
 from fer_bench.data.source import DataSetSpec
 from fer_bench.errors import DataNotFoundError, FerBenchError, UnknownNameError
 
-__all__ = ["DATASETS", "DatasetCheck", "DatasetStatus", "FaceDataset", "check", "found", "load", "status"]
+__all__ = [
+    "DATASETS",
+    "DatasetCheck",
+    "DatasetStatus",
+    "FaceDataset",
+    "check",
+    "found",
+    "found_or_fetched",
+    "load",
+    "status",
+]
 
 _SPECS = {spec.name: spec for spec in (fer2013.SPEC, ckplus.SPEC, sfew.SPEC)}
 _ON_HUB = frozenset({fer2013.SPEC.name})
@@ -112,6 +122,17 @@ def found(data_dir: Path | None = None) -> list[str]:
             run must not quietly go on without it.
     """
     return [name for name, spec in _SPECS.items() if locate.locate(spec, data_dir) is not None]
+
+
+def found_or_fetched(data_dir: Path | None = None, progress: locate.Progress | None = None) -> list[str]:
+    """The real data sets that are there; where there is none, FER2013 if the Hub can be reached."""
+    names = found(data_dir)
+    if names:
+        return names
+    try:
+        return [load(name, data_dir, progress=progress).name for name in _ON_HUB]
+    except DataNotFoundError:
+        return []
 
 
 def _status(name: str, data_dir: Path | None) -> DatasetStatus:
