@@ -96,10 +96,11 @@ def test_status_of_a_missing_folder_is_an_answer(tmp_path: Path) -> None:
     assert len(messages) == 3 and all("no such file or folder" in message for message in messages)
 
 
-def test_synthetic_needs_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = object()
-    monkeypatch.setattr("fer_bench.data.synthetic.load", lambda: drawn)
-    assert data.load("synthetic") is drawn
+def test_synthetic_needs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FER_BENCH_DATA", str(tmp_path / "nowhere"))
+    drawn = data.load("synthetic")
+    assert drawn.layout == "embedded"
+    assert data.load("synthetic") is drawn  # drawn once a process
 
 
 # The Hub

@@ -8,6 +8,8 @@ Where the paper is silent or unclear:
 - Dropout "with probability p" after each pooling and between the dense layers, p not stated: 0.25 and 0.5.
 - The first dense layer's width: 128.
 - "padding and stride are 1"; convolution, batch norm, ReLU in that order.
+- Fig. 3 calls the two dense layers "the linear classifier", so there is no ReLU between them. With one, the first
+  steps at 1e-3 kill all 128 units and the loss stays at that of a constant answer.
 - The whole frame is the input, faces are not cut out; `face_crop` is our control for that.
 - Flips are described for the transferred networks' training images; this one gets "the same transformation"
   in training and test: none.
@@ -29,7 +31,7 @@ TABLE: Table = (
     *(Conv(32), Norm(), Relu(), Conv(32), Norm(), Relu(), Pool(), Dropout(0.25)),
     *(Conv(64), Norm(), Relu(), Conv(64), Norm(), Relu(), Pool(), Dropout(0.25)),
     *(Conv(128), Norm(), Relu(), Conv(128), Norm(), Relu(), Pool(), Dropout(0.25)),
-    *(Flatten(), Dense(128), Relu(), Dropout(0.5)),
+    *(Flatten(), Dense(128), Dropout(0.5)),
 )
 
 
