@@ -172,7 +172,7 @@ PROTOCOLS = {
             name="fer2013",
             dataset="fer2013",
             title="FER2013: train on Training, select on PublicTest, test on PrivateTest",
-            caveat="Labels are noisy (people agree with them about 65% of the time), and 8% of the test "
+            caveat="Labels are noisy (people agree with them about 65% of the time), and 9% of the test "
             "images have a near copy in Training; the near-copy-free column leaves those out. One standard "
             "error is 0.7-0.8 points.",
             split=_official,
