@@ -50,8 +50,7 @@ def create_app(workspace: Workspace | None = None) -> gradio.Blocks:
         choice = gr.Dropdown([(p.title, p.name) for p in PROTOCOLS.values()], value=first, label="Protocol")
         caveat = gr.Markdown(PROTOCOLS[first].caveat)
         table = gr.Dataframe(board(first, workspace), interactive=False, label="Leaderboard")
-        empty = "No rows yet? `python -m fer_bench run --all` makes them."
-        gr.Markdown(empty)
+        gr.Markdown("`python -m fer_bench run --all` makes the rows that are missing.")
         choice.change(
             lambda name: (PROTOCOLS[name].caveat, board(name, workspace)), choice, [caveat, table],
             api_name="leaderboard",
