@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fer_bench.engine import PlanItem
     from fer_bench.fit import Progress
     from fer_bench.records import RunRecord
+    from fer_bench.specs import ModelSpec
     from fer_bench.trainer import Compute
 
 
@@ -216,7 +217,7 @@ def _requests(
         spec = registry.get_spec(model)
         for protocol in protocols:
             dataset = get_protocol(protocol).dataset
-            recipe = options.recipe or _default_recipe(spec.name, model, dataset)
+            recipe = options.recipe or _default_recipe(spec, dataset)
             spec.recipe(recipe, dataset)
             for seed in options.seeds:
                 request = replace(template, model=model, recipe=recipe, protocol=protocol, seed=seed)
@@ -225,11 +226,10 @@ def _requests(
     return list(dict.fromkeys(requests))  # a name given twice is one run
 
 
-def _default_recipe(name: str, model: str, dataset: str) -> str:
-    spec = registry.get_spec(model)
+def _default_recipe(spec: ModelSpec, dataset: str) -> str:
     fitting = [recipe.name for recipe in spec.recipes if not recipe.datasets or dataset in recipe.datasets]
     if not fitting:
-        raise FerBenchError(f"{name} has no recipe for {dataset}")
+        raise FerBenchError(f"{spec.name} has no recipe for {dataset}")
     return next((recipe for recipe in ("paper", "fer_bench") if recipe in fitting), fitting[0])
 
 

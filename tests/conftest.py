@@ -27,6 +27,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(skip)
 
 
+@pytest.fixture
+def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No data set but the test's own can be found."""
+    monkeypatch.setenv("FER_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("FER_BENCH_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
 def fake_dataset(protocol: str) -> FaceDataset:
     """420 images of noise with the splits and groups that a protocol needs."""
     name = get_protocol(protocol).dataset

@@ -26,12 +26,7 @@ from drawn_data import (
 from fer_bench import data
 from fer_bench.errors import DataNotFoundError, FerBenchError, UnknownNameError
 
-
-@pytest.fixture(autouse=True)
-def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FER_BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("FER_BENCH_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_places")
 
 
 def _csv(old: str, new: str, row: int = 5) -> dict[str, bytes]:

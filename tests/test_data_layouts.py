@@ -33,11 +33,7 @@ from fer_bench.labels import FER2013
 ALPHABETICAL = tuple(sorted(FER2013.classes))
 
 
-@pytest.fixture(autouse=True)
-def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FER_BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("FER_BENCH_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_places")
 
 
 def _wrapped() -> dict[str, bytes]:

@@ -36,12 +36,7 @@ from fer_bench import data
 from fer_bench.data import locate
 from fer_bench.errors import DataNotFoundError, FerBenchError
 
-
-@pytest.fixture(autouse=True)
-def _own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FER_BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("FER_BENCH_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_places")
 
 
 def _cached(tmp_path: Path) -> list[Path]:
