@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fer_bench.bench import RunRequest
     from fer_bench.engine import PlanItem
     from fer_bench.fit import Progress
+    from fer_bench.pictures import Frame
+    from fer_bench.recognition import BatchRow
     from fer_bench.records import RunRecord
     from fer_bench.specs import ModelSpec
     from fer_bench.trainer import Compute
@@ -101,10 +103,12 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
     compare.add_argument("b", metavar="B")
     compare.add_argument("--protocol", required=True, metavar="P")
 
-    predict = add("predict", _predict, "Classify pictures with a shipped network; each is taken whole, as one face.")
-    predict.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    predict = add("predict", _predict, "Find the faces of pictures and videos and classify them.")
+    predict.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, videos, folders, zips")
     predict.add_argument("--model", required=True, metavar="M", help="model or model.recipe")
     predict.add_argument("--csv", type=Path, metavar="OUT", help="write all probabilities there")
+    predict.add_argument("--annotate", type=Path, metavar="DIR", help="write the pictures with their faces there")
+    predict.add_argument("--whole", action="store_true", help="each picture is one face, already cropped")
     return parser, set(commands.choices)
 
 
@@ -446,24 +450,66 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    import contextlib
     import csv
-    import io
+    import os
 
-    from fer_bench import weights
-    from fer_bench.predict import read_picture
-    from fer_bench.records import Workspace, write_bytes
+    from fer_bench import faces, recognition, weights
+    from fer_bench.records import Workspace, replacing
 
-    predictor = weights.load_published(Workspace(), options.model)
-    rows = []
-    for path in options.files:
-        probabilities = predictor.predict(read_picture(path)[None])[0]
-        best = int(probabilities.argmax())
-        rows.append([str(path), predictor.classes[best], *(f"{p:.6f}" for p in probabilities)])
-        print(f"{path}: {predictor.classes[best]} {100 * probabilities[best]:.1f}%")
-    if options.csv is not None:
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(["file", "prediction", *predictor.classes])
-        writer.writerows(rows)
-        write_bytes(options.csv, text.getvalue().encode())
+    name = weights.published_name(Workspace(), options.model)
+    predictor = weights.load_published(Workspace(), name)
+    for path in options.paths:
+        if not path.exists():
+            raise FerBenchError(f"{path}: no such file or folder")
+    if options.csv is not None and options.csv.is_dir():
+        raise FerBenchError(f"{options.csv}: a folder; --csv takes a file's name")
+    detector = None if options.whole else faces.find_detector()
+    if detector is not None:
+        print(f"faces: {detector.name} ({detector.note})", file=sys.stderr)
+    readable, error = False, ""
+    with contextlib.ExitStack() as stack:
+        target = Path(os.devnull) if options.csv is None else stack.enter_context(replacing(options.csv))
+        file = stack.enter_context(target.open("w", encoding="utf-8", newline=""))
+        table = csv.writer(file)
+        table.writerow(recognition.csv_header(predictor.classes))
+        frames = stack.enter_context(contextlib.closing(_tracked(options.paths)))
+        for number, frame in enumerate(frames, start=1):
+            found = None
+            if frame.picture is None:
+                error = f"{frame.file}: {frame.error}"
+            else:
+                readable = True
+                found = recognition.recognise(frame.picture, {name: predictor}, detector)
+                if options.annotate is not None:
+                    recognition.write_annotated(options.annotate, number, frame, found)
+            for row in recognition.rows_of(frame, found):
+                print(_row_text(row), flush=True)
+                table.writerow(recognition.csv_row(row, predictor.classes))
+        if not readable:
+            raise FerBenchError(error)
     return 0
+
+
+def _tracked(paths: Sequence[Path]) -> Generator[Frame]:
+    """The pictures, with a progress bar where stderr is a terminal."""
+    from fer_bench import pictures
+
+    if not sys.stderr.isatty():
+        yield from pictures.pictures(paths)
+        return
+    from rich.console import Console
+    from rich.progress import Progress as RichProgress
+
+    # Rows are printed above the bar; into a pipe they go as they are.
+    with RichProgress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+        yield from bar.track(pictures.pictures(paths), total=pictures.count(paths), description="pictures")
+
+
+def _row_text(row: BatchRow) -> str:
+    where = row.file if row.seconds is None else f"{row.file} at {row.seconds:.1f} s"
+    if row.opinion is None:
+        return f"{where}: {row.note}"
+    face = "" if row.box is None else f", face {row.face}"
+    note = f" ({row.note})" if row.note else ""
+    return f"{where}{face}: {row.opinion.top} {100 * row.opinion.confidence:.1f}%{note}"

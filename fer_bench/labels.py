@@ -57,6 +57,9 @@ FER2013 = LabelSet("fer2013", ("angry", "disgust", "fear", "happy", "sad", "surp
 CKPLUS = LabelSet("ckplus", ("angry", "contempt", "disgust", "fear", "happy", "sad", "surprise"))
 SFEW = LabelSet("sfew", ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"))
 
+# The order in which every page, plot and file for people names the classes, whatever a network's own order is.
+DISPLAY_ORDER: tuple[str, ...] = (*FER2013.classes, "contempt")
+
 LABEL_SETS = {labels.name: labels for labels in (FER2013, CKPLUS, SFEW)}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,31 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from fer_bench.data.dataset import UInt8Array
-from fer_bench.errors import FerBenchError
 from fer_bench.specs import View
 from fer_bench.transforms import Float32Array, Normaliser, prepare, views
-
-
-def read_picture(path: Path) -> UInt8Array:
-    """An image file as (H, W, 3) uint8 RGB, turned upright as its EXIF says; of an animation the first frame.
-
-    Raises:
-        FerBenchError: missing, not a readable image, or of more than 16 bits a channel.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):  # Pillow's own conversion makes white of all over 255
-                return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
-            if upright.mode in ("I", "F"):
-                raise FerBenchError(f"{path}: expected 8 or 16 bits a channel, got 32; save it with 8")
-            return np.asarray(upright.convert("RGB"))
-    except FileNotFoundError as error:
-        raise FerBenchError(f"{path}: no such file") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise FerBenchError(f"{path}: not a readable image ({error})") from error
 
 
 def to_input(images: UInt8Array, normaliser: Normaliser, device: torch.device) -> Tensor:
@@ -77,7 +53,7 @@ class Predictor:
         Returns:
             (N, classes) float32; rows sum to one.
         """
-        device = next(self.network.parameters()).device
+        device = next(iter(self.network.state_dict().values())).device
         batches = []
         with torch.inference_mode():
             for start in range(0, len(images), batch_size):

@@ -17,8 +17,8 @@ LAYERS = (
     {"specs", "labels", "errors", "metrics", "stats"},
     {"registry", "records"},
     {"data", "models", "features", "transforms", "losses"},
-    {"protocols", "trainer", "fit", "predict", "weights", "scoring", "provenance"},
-    {"bench", "external", "suite", "engine", "leaderboard"},
+    {"protocols", "trainer", "fit", "predict", "faces", "explain", "pictures", "weights", "scoring", "provenance"},
+    {"bench", "external", "suite", "engine", "leaderboard", "recognition", "plots"},
     {"cli", "ui"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
