@@ -63,6 +63,16 @@ class RunRequest:
         return registry.get_spec(self.model)
 
     @property
+    def row(self) -> tuple[str, str, str]:
+        """As `RunRecord.row`."""
+        return (self.protocol, self.spec.name, self.recipe)
+
+    @property
+    def source(self) -> tuple[str, str, str] | None:
+        """The row whose shipped network it starts from, if it does."""
+        return ("fer2013", self.spec.name, "fer_bench") if self.resolved_recipe().pretrained == "fer2013" else None
+
+    @property
     def name(self) -> str:
         """How people read it."""
         return f"{self.model}.{self.recipe} on {self.protocol}, seed {self.seed}"
@@ -91,7 +101,9 @@ QUICK_TRAIN, QUICK_TEST = 32, 14
 
 
 def shortened(recipe: Recipe) -> Recipe:
-    """A recipe cut to a few steps, everything else as it is."""
+    """A recipe cut to a few steps, everything else as it is; an estimator is quick where images are few."""
+    if recipe.batch_size is None:
+        return recipe
     return replace(recipe, epochs=None, steps=QUICK_STEPS, batch_size=min(recipe.batch_size, QUICK_TRAIN // 2))
 
 
@@ -110,7 +122,10 @@ PhaseCallback = Callable[[str], None]
 
 
 def done(request: RunRequest, dataset: FaceDataset) -> RunRecord | None:
-    """The record of a finished run: parses, complete, same recipe, model revision, data and folds; else None."""
+    """The record of a finished run: parses, complete, same recipe, model revision, data and folds; else None.
+
+    The network that a transfer started from must be the one that is shipped now, if one is.
+    """
     if not request.record_path.exists():
         return None
     try:
@@ -125,6 +140,7 @@ def done(request: RunRequest, dataset: FaceDataset) -> RunRecord | None:
         and [fold.digest for fold in record.folds] == [fold.digest(dataset) for fold in folds]
         and record.model_revision == request.spec.revision
         and record.predictions.sha256 == arrays_digest(predictions)
+        and _source_digest(request) in ("", record.pretrained_sha256)
     )
     return record if same else None
 
@@ -156,6 +172,8 @@ def run(
     spec, recipe, protocol = request.spec, request.resolved_recipe(), get_protocol(request.protocol)
     if recipe.crop == "face":
         raise FerBenchError(f"{request.name}: face crops are not there yet")
+    if recipe.estimator is not None:
+        compute = replace(compute, device="cpu", bf16=False)  # where scikit-learn works; the record says so
     request.folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(request.folder / "lock")
     try:
@@ -171,19 +189,20 @@ def run(
             return finished
         code = code_info()
         folds = folds_for(request, dataset, protocol)
-        _begin(request, recipe, dataset, folds)
+        source, initial = _source_digest(request), _initial_state(request, spec, recipe)
+        _begin(request, recipe, dataset, folds, source)
         outcomes = []
         for number, fold in enumerate(folds):
             outcome = _finished_fold(request.folder, number)
             if outcome is None:
                 say(f"fold {number + 1} of {len(folds)}")
                 outcome = _run_fold(
-                    request, recipe, protocol, dataset, fold, number, compute,
+                    request, recipe, protocol, dataset, fold, number, compute, initial,
                     None if progress is None else _bind(progress, number, len(folds)), checkpoint_seconds,
                 )  # fmt: skip
             outcomes.append(outcome)
         say("scoring")
-        record, arrays = _assemble(request, spec, recipe, protocol, dataset, compute, code, outcomes)
+        record, arrays = _assemble(request, spec, recipe, protocol, dataset, compute, code, source, outcomes)
         write_record(request.record_path, record, arrays)
         _clean(request)
     return record
@@ -193,26 +212,52 @@ def _bind(progress: ProgressCallback, fold: int, folds: int) -> Callable[[Progre
     return lambda state: progress(fold, folds, state)
 
 
-@functools.cache
-def _imagenet_reachable(name: str) -> bool:
-    """Whether timm's weights are in the Hub's cache or can be fetched."""
+_TIMM_FILE = "model.safetensors"
+
+
+def _imagenet_cached(name: str) -> bool:
+    """Whether timm's weights are in the Hub's cache."""
     import huggingface_hub
 
-    repository, file = f"timm/{name}", "model.safetensors"
-    if isinstance(huggingface_hub.try_to_load_from_cache(repository, file), str):
-        return True
+    return isinstance(huggingface_hub.try_to_load_from_cache(f"timm/{name}", _TIMM_FILE), str)
+
+
+@functools.cache
+def _imagenet_reachable(name: str) -> bool:
+    """Whether timm's weights can be fetched."""
+    import huggingface_hub
+
     try:
-        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repository, file), timeout=5)
+        huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(f"timm/{name}", _TIMM_FILE), timeout=5)
     except Exception:  # the errors of the Hub's client have no base in common over its versions
         return False
     return True
 
 
-def pretrained_unavailable(spec: ModelSpec, recipe: Recipe) -> str:
-    """Why a recipe's initial weights can't be had from outside, or an empty string."""
-    if recipe.pretrained == "imagenet" and not _imagenet_reachable(spec.imagenet_weights):
-        return f"its ImageNet weights (timm/{spec.imagenet_weights}) can't be reached on the Hub"
-    return ""
+def pretrained_unavailable(spec: ModelSpec, recipe: Recipe, *, fetch: bool = True) -> str:
+    """Why a recipe's initial weights can't be had from outside, or an empty string.
+
+    Without `fetch` nobody asks the network, and weights that are not here can't be had.
+    """
+    if recipe.pretrained != "imagenet" or _imagenet_cached(spec.imagenet_weights):
+        return ""
+    name = f"its ImageNet weights (timm/{spec.imagenet_weights})"
+    if not fetch:
+        return f"{name} are not here and would be fetched from the Hub"
+    return "" if _imagenet_reachable(spec.imagenet_weights) else f"{name} can't be reached on the Hub"
+
+
+def _source_path(request: RunRequest) -> Path | None:
+    if request.source is None:
+        return None
+    _, model, recipe = request.source
+    return weights.published_path(request.place, model, recipe)
+
+
+def _source_digest(request: RunRequest) -> str:
+    """The sha256 of the shipped network that it starts from; empty if there is none."""
+    path = _source_path(request)
+    return weights.sha256(path) if path is not None and path.exists() else ""
 
 
 def _initial_state(request: RunRequest, spec: ModelSpec, recipe: Recipe) -> dict[str, torch.Tensor] | None:
@@ -226,7 +271,8 @@ def _initial_state(request: RunRequest, spec: ModelSpec, recipe: Recipe) -> dict
         import timm
 
         return dict(timm.create_model(spec.imagenet_weights, pretrained=True).state_dict())
-    source = weights.published_path(request.place, spec.name, "fer_bench")
+    source = _source_path(request)
+    assert source is not None
     if not source.exists():
         raise FerBenchError(
             f"{request.name} starts from {source.name}, which is not there: "
@@ -235,7 +281,7 @@ def _initial_state(request: RunRequest, spec: ModelSpec, recipe: Recipe) -> dict
     return dict(weights.load(source).network.state_dict())
 
 
-def _begin(request: RunRequest, recipe: Recipe, dataset: FaceDataset, folds: list[Fold]) -> None:
+def _begin(request: RunRequest, recipe: Recipe, dataset: FaceDataset, folds: list[Fold], source: str) -> None:
     """Throw away what an earlier, different run left; keep what this run can go on from."""
     plan = json.dumps(
         {
@@ -243,6 +289,7 @@ def _begin(request: RunRequest, recipe: Recipe, dataset: FaceDataset, folds: lis
             "model_revision": request.spec.revision,
             "fingerprint": dataset.fingerprint,
             "folds": [fold.digest(dataset) for fold in folds],
+            **({"source": source} if source else {}),
         }
     ).encode()
     path = request.folder / "plan.json"
@@ -293,6 +340,7 @@ def _run_fold(
     fold: Fold,
     number: int,
     compute: Compute,
+    initial: dict[str, torch.Tensor] | None,
     progress: Callable[[Progress], None] | None,
     checkpoint_seconds: float,
 ) -> tuple[FoldInfo, dict[str, ANY_FLOAT]]:
@@ -301,7 +349,7 @@ def _run_fold(
     fitted = fit(
         spec, recipe, training_data(spec, dataset, fold),
         seed=request.seed, fold=number, compute=compute, checkpoint=checkpoint, progress=progress,
-        initial=_initial_state(request, spec, recipe),
+        initial=initial,
         checkpoint_seconds=checkpoint_seconds,
     )  # fmt: skip
     fitted.predictor.metadata = {
@@ -354,6 +402,7 @@ def _assemble(
     dataset: FaceDataset,
     compute: Compute,
     code: CodeInfo,
+    source: str,
     outcomes: list[tuple[FoldInfo, dict[str, ANY_FLOAT]]],
 ) -> tuple[RunRecord, dict[str, ANY_FLOAT]]:
     arrays = {name: np.concatenate([fold_arrays[name] for _, fold_arrays in outcomes]) for name in outcomes[0][1]}
@@ -379,6 +428,7 @@ def _assemble(
         ),
         finished=now(),
         pretrained=recipe.pretrained,
+        pretrained_sha256=source,
         parameters=parameters,
         multiply_adds=multiply_adds,
         metrics=score_arrays(arrays),

@@ -25,6 +25,8 @@ from fer_bench.trainer import Compute
 MULTIPLY_ADDS_PER_S = 50e9
 # A training step costs about three forward passes; predicting every view of the test part is another dozen each.
 STEP_COST = 3
+# An estimator's fit, in products of all images' covariance: LDA's decomposition and some hundred steps of L-BFGS alike.
+FIT_COST = 20
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,11 @@ def suite_requests(
 
 
 def plan(
-    requests: Sequence[tuple[bench.RunRequest, str]], compute: Compute, say: Callable[[str], None] | None = None
+    requests: Sequence[tuple[bench.RunRequest, str]],
+    compute: Compute,
+    say: Callable[[str], None] | None = None,
+    *,
+    fetch: bool = True,
 ) -> list[PlanItem]:
     """What is done, what is to do in which order, and what is skipped and why.
 
@@ -67,10 +73,11 @@ def plan(
 
     Args:
         say: called with a line of text when a data set is read or fetched.
+        fetch: fetch what is not here; else the network is left alone, and what needs it is skipped.
     """
     loaded: dict[str, FaceDataset | str] = {}
     rates = _measured_rates(requests[0][0].place if requests else Workspace())
-    items = [_plan_one(request, missing, compute, loaded, rates, say) for request, missing in requests]
+    items = [_plan_one(request, missing, compute, loaded, rates, say, fetch) for request, missing in requests]
     order = {"done": 0, "to do": 1, "skipped": 2}
     return sorted(items, key=lambda item: (order[item.state], _transfers(item), item.seconds))
 
@@ -86,18 +93,22 @@ def _plan_one(
     loaded: dict[str, FaceDataset | str],
     rates: dict[tuple[str, str], float],
     say: Callable[[str], None] | None,
+    fetch: bool,
 ) -> PlanItem:
     if missing:
         return PlanItem(request, "skipped", missing)
     protocol = get_protocol(request.protocol)
     recipe = request.resolved_recipe()
-    unavailable = bench.pretrained_unavailable(request.spec, recipe)
+    unavailable = bench.pretrained_unavailable(request.spec, recipe, fetch=fetch)
     if unavailable:
         return PlanItem(request, "skipped", unavailable)
     if protocol.dataset not in loaded:
         try:
             loaded[protocol.dataset] = data.load(
-                protocol.dataset, request.data_dir, allow_partial=request.allow_partial, progress=say
+                protocol.dataset,
+                request.data_dir,
+                allow_partial=request.allow_partial,
+                progress=say if fetch else _no_download(protocol.dataset, request, say),
             )
         except DataNotFoundError as error:
             loaded[protocol.dataset] = str(error)
@@ -110,6 +121,20 @@ def _plan_one(
     return PlanItem(request, "to do", seconds=_estimate(request, recipe, dataset, compute, rates))
 
 
+def _no_download(
+    dataset: str, request: bench.RunRequest, say: Callable[[str], None] | None
+) -> Callable[[str], None] | None:
+    """A `progress` for `data.load` that ends it where it would download."""
+    (status,) = (status for status in data.status(request.data_dir) if status.name == dataset)
+    if status.found:
+        return say
+
+    def refuse(_: str) -> None:  # of a set that is nowhere, the download is the first thing that is slow
+        raise DataNotFoundError(status.message)
+
+    return refuse
+
+
 def _measured_rates(workspace: Workspace) -> dict[tuple[str, str], float]:
     """Images a second by (model, kind of device), from the records there are."""
     rates = {}
@@ -118,7 +143,7 @@ def _measured_rates(workspace: Workspace) -> dict[tuple[str, str], float]:
             record = read_record(path)
         except FerBenchError:
             continue  # `leaderboard verify` is where a broken record is reported
-        seen = [row["images_per_s"] for fold in record.folds for row in fold.history]
+        seen = [row["images_per_s"] for fold in record.folds for row in fold.history if "images_per_s" in row]
         if seen:
             rates[record.model, record.device.type] = sum(seen) / len(seen)
     return rates
@@ -131,18 +156,24 @@ def _estimate(
     compute: Compute,
     rates: dict[tuple[str, str], float],
 ) -> float:
+    spec = request.spec
     folds = bench.folds_for(request, dataset, get_protocol(request.protocol))
-    images = 0.0
+    pace = MULTIPLY_ADDS_PER_S * compute.threads
+    images = fits = 0.0
     for fold in folds:
-        per_epoch = steps_per_epoch(len(fold.train), recipe.batch_size)
-        steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * per_epoch
+        if recipe.batch_size is None:
+            fits += FIT_COST * len(fold.train) * (spec.channels * spec.size**2) ** 2
+        else:
+            per_epoch = steps_per_epoch(len(fold.train), recipe.batch_size)
+            steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * per_epoch
+            images += steps * recipe.batch_size
         # Scoring: each of the thirteen versions of a test image is one forward pass.
-        images += steps * recipe.batch_size + 13 / STEP_COST * (len(fold.test) + len(fold.select))
-    rate = rates.get((request.spec.name, compute.device.partition(":")[0]))
+        images += 13 / STEP_COST * (len(fold.test) + len(fold.select))
+    rate = rates.get((spec.name, compute.device.partition(":")[0]))
     if rate is None:
-        _, multiply_adds = _cost(request.spec, recipe)
-        rate = MULTIPLY_ADDS_PER_S * compute.threads / (STEP_COST * multiply_adds)
-    return images / rate
+        _, multiply_adds = _cost(spec, recipe)
+        rate = pace / (STEP_COST * multiply_adds)
+    return images / rate + fits / pace
 
 
 def _cost(spec: ModelSpec, recipe: Recipe) -> tuple[int, int]:
@@ -155,35 +186,55 @@ def budgeted(items: Sequence[PlanItem], seconds: float | None, started: float) -
 
 
 Worker = Callable[[bench.RunRequest, Compute, bool], RunRecord]
+# Why the transfers from a row can't start, by that row.
+Stopped = dict[tuple[str, str, str] | None, str]
+FAILED, NOT_STARTED = "its source failed", "its source was not started"
 
 
 def in_this_process(items: Sequence[PlanItem], compute: Compute, worker: Worker) -> Iterator[Outcome]:
-    """One after the other, for runs of seconds."""
+    """One after the other in their order, for runs of seconds."""
+    stopped: Stopped = {}
     for item in items:
+        if reason := stopped.get(item.request.source):
+            yield Outcome(item.request, reason, not_started=True)
+            continue
+        error = ""
         try:
             worker(item.request, compute, False)
-        except FerBenchError as error:
-            yield Outcome(item.request, str(error))
-        except Exception as error:  # a bug in one row must not hide the others
-            yield Outcome(item.request, f"{type(error).__name__}: {error}")
-        else:
-            yield Outcome(item.request)
+        except FerBenchError as problem:
+            error = str(problem)
+        except Exception as problem:  # a bug in one row must not hide the others
+            error = f"{type(problem).__name__}: {problem}"
+        if error:
+            stopped[item.request.row] = FAILED
+        yield Outcome(item.request, error)
 
 
 def in_processes(
     items: Sequence[PlanItem], compute: Compute, worker: Worker, jobs: int, budget: float | None
 ) -> Iterator[Outcome]:
-    """Each run in a process of its own, `jobs` at a time; yields as they end, goes on after a failure."""
+    """Each run in a process of its own, `jobs` at a time; yields as they end, goes on after a failure.
+
+    A run that starts from another run's network waits for every run of that row, and is not started if one of
+    them did not end well.
+    """
     context = multiprocessing.get_context("spawn")
     waiting = list(items)
     running: dict[Connection, tuple[bench.RunRequest, SpawnProcess]] = {}
+    stopped: Stopped = {}
     fits = budgeted(items, budget, time.monotonic())
     try:
         while waiting or running:
-            while waiting and len(running) < jobs:
-                item = waiting.pop(0)
-                if not fits(item):
-                    yield Outcome(item.request, "does not fit into the rest of the budget", not_started=True)
+            while len(running) < jobs:
+                ahead = {request.row for request, _ in running.values()} | {item.request.row for item in waiting}
+                item = next((item for item in waiting if item.request.source not in ahead), None)
+                if item is None:
+                    break
+                waiting.remove(item)
+                unfit = "" if fits(item) else "does not fit into the rest of the budget"
+                if reason := stopped.get(item.request.source) or unfit:
+                    stopped[item.request.row] = NOT_STARTED
+                    yield Outcome(item.request, reason, not_started=True)
                     continue
                 receiver, sender = context.Pipe(duplex=False)
                 process = context.Process(
@@ -200,6 +251,8 @@ def in_processes(
                     process.join()
                     error = f"its process ended with {_exit_name(process.exitcode)} before it could report"
                 process.join()
+                if error:
+                    stopped[request.row] = FAILED
                 yield Outcome(request, error)
     finally:
         for _, process in running.values():

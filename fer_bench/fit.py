@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from fer_bench import registry
 from fer_bench.data.dataset import IntArray, UInt8Array
 from fer_bench.errors import FerBenchError
 from fer_bench.predict import Predictor, to_input
@@ -150,7 +151,7 @@ def fit(
     progress: ProgressCallback | None = None,
     initial: dict[str, Tensor] | None = None,
 ) -> Fitted:
-    """Train a model by a recipe on one fold.
+    """Train a model by a recipe on one fold; a recipe with an estimator takes neither checkpoints nor steps.
 
     Args:
         checkpoint: where to save and look for the state; a run that was killed goes on from it and ends
@@ -159,20 +160,17 @@ def fit(
 
     Raises:
         DivergedError: the training loss became NaN or infinite.
-        FerBenchError: a recipe that selects on `select` got a fold without one.
+        FerBenchError: a recipe that selects on `select` got a fold without one, or an estimator got images
+            that it can't be fitted to.
     """
     if recipe.select == "best_epoch" and not len(data.select_targets):
         raise FerBenchError(f"{spec.name}.{recipe.name} selects on `select`, and this fold has none")
+    if recipe.estimator is not None:
+        return _fit_at_once(spec, recipe, recipe.estimator, data, compute)
+    assert recipe.batch_size is not None and recipe.optimizer is not None
     trainer = Trainer(spec, recipe, len(data.classes), seed=seed, fold=fold, compute=compute, initial=initial)
     device = trainer.device
-    predictor = Predictor(
-        network=trainer.scored,
-        classes=data.classes,
-        size=spec.size,
-        channels=spec.channels,
-        crop=recipe.crop,
-        normaliser=Normaliser.fitted(recipe.normalisation, data.train_images),
-    )
+    predictor = _predictor(spec, recipe, data, trainer.scored)
 
     n = len(data.train_targets)
     per_epoch = steps_per_epoch(n, recipe.batch_size)
@@ -210,7 +208,7 @@ def fit(
         started = time.monotonic()
         epoch = state.epoch
         torch.manual_seed(derived_seed(seed, fold, epoch))  # dropout
-        trainer.network.train()
+        trainer.train()
         epoch_steps = min(per_epoch, steps - epoch * per_epoch)
         total_loss = torch.zeros((), device=device)
         total_correct = torch.zeros((), device=device)
@@ -272,6 +270,40 @@ def fit(
         predictor.network.load_state_dict(state.best)
     predictor.network.eval()
     return Fitted(predictor, state.history, state.best_epoch or state.epoch, state.seconds, state.threads)
+
+
+def _predictor(spec: ModelSpec, recipe: Recipe, data: TrainingData, network: nn.Module) -> Predictor:
+    return Predictor(
+        network=network,
+        classes=data.classes,
+        size=spec.size,
+        channels=spec.channels,
+        crop=recipe.crop,
+        normaliser=Normaliser.fitted(recipe.normalisation, data.train_images),
+    )
+
+
+def _fit_at_once(
+    spec: ModelSpec, recipe: Recipe, estimator: Mapping[str, Any], data: TrainingData, compute: Compute
+) -> Fitted:
+    """What the network's own `fit` makes of it, on the processor; the history has one row."""
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    torch.set_num_threads(compute.threads)
+    network = registry.build(spec, len(data.classes), **recipe.model_options).eval()
+    predictor = _predictor(spec, recipe, data, network)
+    started = time.monotonic()
+    images = to_input(data.train_images, predictor.normaliser, torch.device("cpu"))
+    try:
+        with threadpool_limits(compute.threads):  # NumPy's and SciPy's own
+            cast(Any, network).fit(images, torch.from_numpy(data.train_targets), **estimator)
+    except ValueError as error:  # scikit-learn's words for images that it can't be fitted to
+        raise FerBenchError(f"{spec.name}.{recipe.name} can't be fitted to these images: {error}") from error
+    row = {"epoch": 1.0}
+    if len(data.select_targets):
+        row["select_loss"], row["select_accuracy"] = _evaluate(predictor, data.select_images, data.select_targets)
+    row["seconds"] = time.monotonic() - started
+    return Fitted(predictor, [row], 1, row["seconds"], [compute.threads])
 
 
 def _as_is(batch: Any) -> Any:

@@ -125,6 +125,7 @@ class RunRecord(_Strict):
     """Everything about one run: (protocol, model, recipe, seed).
 
     `metrics` is by part ("select", "test"), then by view, as `metrics.Metrics.to_dict`, over all folds.
+    `pretrained_sha256` is that of the shipped network's file that the run started from, if it did.
     `external` marks predictions made elsewhere (`score`), of which only the scores are known.
     """
 
@@ -143,6 +144,7 @@ class RunRecord(_Strict):
     device: DeviceInfo
     finished: str
     pretrained: str
+    pretrained_sha256: str = ""
     parameters: int
     multiply_adds: int
     metrics: dict[str, dict[str, dict[str, Any]]]

@@ -79,7 +79,10 @@ class Recipe:
     """How a model is trained: every hyperparameter, none of which the command line can change.
 
     Attributes:
-        epochs, steps: the length of the training; exactly one is given.
+        epochs, steps: the length of the training.
+        estimator: keyword arguments of the network's own `fit`, for a model that is fitted in one go and not
+            trained in steps. Exactly one of epochs, steps and estimator is given; batch_size and optimizer
+            go with the first two.
         normalisation: unit: x / 255; half: (x / 255 - 0.5) / 0.5; standard: the training part's own mean and
             deviation, a scalar a channel; mean_image: x / 255 minus the training part's mean image;
             imagenet: ImageNet's channel means and deviations.
@@ -100,10 +103,11 @@ class Recipe:
 
     name: str
     note: str
-    batch_size: int
-    optimizer: Optimizer
+    batch_size: int | None = None
+    optimizer: Optimizer | None = None
     epochs: int | None = None
     steps: int | None = None
+    estimator: Mapping[str, Any] | None = None
     schedule: Schedule = Schedule()
     loss: Loss = Loss()
     normalisation: Normalisation = "unit"
@@ -122,14 +126,18 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_name("recipe", self.name)
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError(f"recipe {self.name}: give epochs or steps, and not both")
+        if sum(length is not None for length in (self.epochs, self.steps, self.estimator)) != 1:
+            raise ValueError(f"recipe {self.name}: give exactly one of epochs, steps and estimator")
+        if any((value is None) != (self.estimator is not None) for value in (self.batch_size, self.optimizer)):
+            raise ValueError(f"recipe {self.name}: batch_size and optimizer go with epochs or steps, and only there")
         if self.patience is not None and self.select != "best_epoch":
             raise ValueError(f"recipe {self.name}: patience needs select='best_epoch'")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, every field in full."""
+        """Plain JSON values, every field in full; `estimator` only where there is one."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        if self.estimator is None:  # younger than the first records, which the digest without it must still find
+            del values["estimator"]
         return values
 
     def digest(self) -> str:
@@ -156,11 +164,14 @@ class ModelSpec:
         name: the registered name.
         build: "package.module:function"; the function takes `num_classes` (int) and the recipe's
             `model_options` and returns a `torch.nn.Module` from (N, channels, size, size) float32 to
-            (N, num_classes) logits.
+            (N, num_classes) logits. For recipes with an `estimator` the module has a method
+            `fit(images, targets, **estimator)` that sets all its weights from such images and (N,) int64
+            labels, the same each time, also where some classes have none.
         size, channels: the input, in pixels a side and 1 (gray) or 3 (RGB).
-        parameters: the count at seven classes with default options, running statistics excluded.
+        parameters: the learned numbers at seven classes with default options, running statistics excluded.
         keras_parameters: the same with batch norm's two running statistics, where a paper counts them.
         imagenet_weights: the name of timm's pretrained weights, for recipes that start from them.
+        not_shipped: why its networks never go into `weights/`; empty if they do.
         revision: raised by hand when the network changes; older records are then no longer "done".
     """
 
@@ -175,6 +186,7 @@ class ModelSpec:
     keras_parameters: int | None = None
     reported: tuple[Reported, ...] = ()
     imagenet_weights: str = ""
+    not_shipped: str = ""
     revision: int = 1
 
     def __post_init__(self) -> None:

@@ -98,6 +98,7 @@ def _last_layer(network: nn.Module) -> str:
 
 def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     options = recipe.optimizer
+    assert options is not None
     trained = [p for p in network.parameters() if p.requires_grad]
     # Decay pulls kernels to zero; on biases and batch norms' scales it only shifts the activations.
     groups = [
@@ -114,7 +115,7 @@ class Trainer:
     """A freshly initialised network, ready to take steps.
 
     Attributes:
-        network: what is trained; in training or evaluation mode as the caller sets it.
+        network: what is trained; see `train`, and its own `eval`.
         scored: what is evaluated: the moving average if the recipe has one, else the network.
     """
 
@@ -154,6 +155,14 @@ class Trainer:
 
             self._average = ModelEmaV3(network, decay=recipe.ema, use_warmup=True)
         self.scored: nn.Module = network if self._average is None else self._average.module
+
+    def train(self) -> None:
+        """Training mode; what is frozen keeps its running statistics."""
+        self.network.train()
+        if self._recipe.frozen:
+            for layer in self.network.modules():
+                if isinstance(layer, nn.modules.batchnorm._NormBase):
+                    layer.eval()
 
     def step(
         self, inputs: Tensor, targets: Tensor, rate: float, epoch: int, step: int, per_epoch: int

@@ -16,6 +16,7 @@ from fer_bench import registry
 from fer_bench.errors import FerBenchError, UnknownNameError
 from fer_bench.predict import Predictor
 from fer_bench.records import RunRecord, Workspace, read_record, replacing
+from fer_bench.specs import ModelSpec
 from fer_bench.transforms import Normaliser
 
 FORMAT = "fer_bench/1"
@@ -128,7 +129,7 @@ def publish(record: RunRecord, workspace: Workspace) -> Path | None:
     """Copy a FER2013 network to `weights/` if its seed is the best of its row on `select`.
 
     Runs of another recipe, model revision or data in the row's folder do not count. Nothing is done where the
-    network of this very run is not at hand.
+    network of this very run is not at hand, or is of a model that is not shipped.
     """
     if record.protocol != "fer2013" or record.data.partial:
         return None
@@ -144,29 +145,53 @@ def publish(record: RunRecord, workspace: Workspace) -> Path | None:
     source = workspace.run_folder(*record.row, record.seed) / "fold0.safetensors"
     if not source.exists() or sha256(source) != record.folds[0].weights_sha256:
         return None
+    if _spec_of(source).not_shipped:
+        return None
     target = published_path(workspace, record.model, record.recipe_name)
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
     return target
 
 
-def load_published(workspace: Workspace, name: str) -> Predictor:
-    """The shipped network of "model.recipe", or of "model" the recipe best on `select`.
+def _spec_of(path: Path) -> ModelSpec:
+    """The spec of the network in a file that a run wrote; a record does not say where an outside model's is."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return registry.get_spec(json.loads(file.metadata()["fer_bench"])["model"])
+
+
+def published_name(workspace: Workspace, name: str) -> str:
+    """The shipped "model.recipe" that a name means: itself, or of "model" the recipe best on `select`.
 
     Raises:
-        FerBenchError: no such network is shipped; the message says which are, or how to train it.
+        FerBenchError: no such network is shipped; the message says which are, or how to get it.
     """
-    shipped = {path.name.removesuffix(".safetensors"): path for path in workspace.weights.glob("*.safetensors")}
+    shipped = {path.name.removesuffix(".safetensors") for path in workspace.weights.glob("*.safetensors")}
     if name in shipped:
-        return load(shipped[name])
+        return name
     rows = [row for row in shipped if row.rpartition(".")[0] == name]
     if rows:
-        return load(shipped[max(rows, key=lambda row: _published_accuracy(workspace, row))])
+        return max(rows, key=lambda row: _published_accuracy(workspace, row))
     if name in registry.list_models():
-        raise FerBenchError(
-            f"no weights of {name} are shipped: `python -m fer_bench run --model {name} --protocol fer2013` trains it"
-        )
+        raise FerBenchError(f"no weights of {name} are shipped: {how_to_get(name)}")
     raise UnknownNameError("model", name, {*shipped, *registry.list_models()})
+
+
+def how_to_get(name: str) -> str:
+    """What makes the network of a registered model that is not shipped, or why it never is."""
+    return (
+        registry.get_spec(name).not_shipped or f"`python -m fer_bench run --model {name} --protocol fer2013` trains it"
+    )
+
+
+def load_published(workspace: Workspace, name: str) -> Predictor:
+    """The shipped network of "model.recipe" or "model".
+
+    Raises:
+        FerBenchError: as `published_name`, or the file can't be read.
+    """
+    return load(workspace.weights / f"{published_name(workspace, name)}.safetensors")
 
 
 def _published_accuracy(workspace: Workspace, row: str) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
 
 from fer_bench import bench, data, metrics, scoring, weights
 from fer_bench.bench import RunRequest, run
@@ -311,10 +312,52 @@ def test_transfer_starts_from_the_shipped_network(workspace: Workspace, request_
     target.parent.mkdir(parents=True)
     target.write_bytes(source.read_bytes())
     record = run(request, COMPUTE)
-    assert record.pretrained == "fer2013"
+    assert record.pretrained == "fer2013" and record.pretrained_sha256 == weights.sha256(target)
     one, other = (weights.load(path).network for path in (source, request.folder / "fold0.safetensors"))
     for (name, before), after in zip(one.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(before, after) != name.startswith("9."), name
+
+
+def test_a_transfer_is_as_old_as_its_source(workspace: Workspace, request_: RunRequest, other_spec: Any) -> None:
+    """Another source makes it undone, finished or half done; without one, what is finished stays."""
+    transfer = dataclasses.replace(tiny.PLAIN, name="from_fer2013", pretrained="fer2013")
+    other_spec(recipes=(*tiny.SPEC.recipes, transfer))
+    request = dataclasses.replace(request_, recipe="from_fer2013")
+    source = weights.published_path(workspace, "tiny", "fer_bench")
+    source.parent.mkdir(parents=True)
+
+    def ship(seed: int) -> None:
+        other = dataclasses.replace(request_, seed=seed)
+        run(other, COMPUTE)
+        source.write_bytes((other.folder / "fold0.safetensors").read_bytes())
+
+    def kill(_fold: int, _folds: int, state: Progress) -> None:
+        if state.epoch == 2:
+            raise KeyboardInterrupt
+
+    def interrupt() -> None:
+        with pytest.raises(KeyboardInterrupt):
+            run(request, COMPUTE, progress=kill, checkpoint_seconds=0)
+        assert "checkpoint0.pt" in files(request.folder)
+
+    def first_epoch() -> int:
+        epochs: list[int] = []
+        record = run(request, COMPUTE, progress=lambda _fold, _folds, state: epochs.append(state.epoch))
+        assert record.pretrained_sha256 == weights.sha256(source)
+        return epochs[0]
+
+    ship(0)
+    assert run(request_, COMPUTE).pretrained_sha256 == ""
+    interrupt()
+    assert first_epoch() == 2
+    assert done(request) is not None
+    ship(1)
+    assert done(request) is None
+    interrupt()
+    ship(2)
+    assert first_epoch() == 1
+    source.unlink()
+    assert done(request) is not None
 
 
 def test_face_crops_are_refused_and_not_recorded(request_: RunRequest, other_spec: Any) -> None:
@@ -334,30 +377,42 @@ def test_a_damaged_fold_is_trained_again(request_: RunRequest, monkeypatch: pyte
 
 
 def test_the_network_that_is_best_on_select_is_published(
-    workspace: Workspace, make_record: Any, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, make_record: Any, other_spec: Any
 ) -> None:
-    def finished(seed: int, accuracy: float, **fields: Any) -> RunRecord:
-        record: RunRecord = make_record(workspace, seed=seed, accuracy=accuracy, **fields)
+    def write_network(path: Path, seed: int, model: str = "lin_shi") -> None:
+        save_file({"seed": torch.tensor(seed)}, path, metadata={"fer_bench": json.dumps({"model": model})})
+
+    def seed_of(path: Path) -> int:
+        return int(load_file(path)["seed"])
+
+    def finished(seed: int, accuracy: float, model: str = "lin_shi", **fields: Any) -> RunRecord:
+        name = model.partition(":")[0]
+        record: RunRecord = make_record(workspace, model=name, seed=seed, accuracy=accuracy, **fields)
         path = workspace.run_folder(*record.row, seed) / "fold0.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"network of seed {seed}")
+        write_network(path, seed, model)
         fold = record.folds[0].model_copy(update={"weights_sha256": weights.sha256(path)})
         return record.model_copy(update={"folds": [fold]})
 
     target = workspace.weights / "lin_shi.paper.safetensors"
     assert weights.publish(finished(0, 0.6), workspace) == target
     assert weights.publish(finished(1, 0.5), workspace) is None
-    assert target.read_text() == "network of seed 0"
+    assert seed_of(target) == 0
     assert weights.publish(finished(2, 0.7), workspace) == target
-    assert target.read_text() == "network of seed 2"
+    assert seed_of(target) == 2
     assert [path.name for path in workspace.weights.iterdir()] == [target.name]
     assert weights.publish(finished(3, 0.9, protocol="synthetic"), workspace) is None
     # Runs of another recipe do not count, and what lies in the run's folder must be this run's network.
     assert weights.publish(finished(4, 0.4, recipe_digest="another"), workspace) == target
-    assert target.read_text() == "network of seed 4"
+    assert seed_of(target) == 4
     unfinished = finished(5, 0.8)
-    (workspace.run_folder(*unfinished.row, 5) / "fold0.safetensors").write_text("of a later run that was killed")
+    write_network(workspace.run_folder(*unfinished.row, 5) / "fold0.safetensors", 6)  # of a later run that was killed
     assert weights.publish(unfinished, workspace) is None
+    # A model that is not shipped, the benchmark's or someone else's.
+    assert weights.publish(finished(0, 0.9, "nearest_neighbour"), workspace) is None
+    assert weights.publish(finished(0, 0.9, tiny.NAME), workspace) is not None
+    other_spec(not_shipped="it holds pictures")
+    assert weights.publish(finished(1, 0.95, tiny.NAME), workspace) is None
 
 
 def test_near_copies_stay_out_of_their_column() -> None:

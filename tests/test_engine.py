@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import drawn_data
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from fer_bench import bench, engine, registry, suite
 from fer_bench.errors import FerBenchError
@@ -36,7 +39,7 @@ def test_rows_are_unique_and_on_known_protocols() -> None:
 
 def test_what_is_not_there_yet_is_visible() -> None:
     missing = {row.model: row.missing for row in suite.rows() if row.missing}
-    assert missing["lda"] == "lda is not there yet"
+    assert missing["leng_svm"] == "leng_svm is not there yet"
     assert "face crops" in missing["leng_cnn"]
 
 
@@ -62,12 +65,51 @@ def test_plan_is_cheapest_first_and_transfers_come_last(tmp_path: Path, monkeypa
     assert items[0].seconds < items[1].seconds
 
 
+def test_what_is_fitted_in_one_go_has_an_estimate_too(tmp_path: Path) -> None:
+    template = replace(_template(tmp_path), model="lda", recipe="paper", protocol="synthetic")
+    small, large = engine.plan([(template, ""), (replace(template, quick=False), "")], CPU)
+    assert 0 < small.seconds < large.seconds < 600
+
+
 def test_unreachable_imagenet_weights_are_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "_imagenet_cached", lambda name: False)
     monkeypatch.setattr(bench, "_imagenet_reachable", lambda name: False)
     request = replace(_template(tmp_path), model="resnet18_224", recipe="from_imagenet_frozen", protocol="sfew_2fold")
     (item,) = engine.plan([(request, "")], CPU)
     assert item.state == "skipped"
-    assert "resnet18.tv_in1k" in item.reason
+    assert "timm/resnet18.tv_in1k) can't be reached on the Hub" in item.reason
+    monkeypatch.setattr(bench, "_imagenet_reachable", lambda name: pytest.fail("asked the network"))
+    (item,) = engine.plan([(request, "")], CPU, fetch=False)
+    assert "are not here and would be fetched from the Hub" in item.reason
+
+
+def test_a_plan_that_does_not_fetch_leaves_the_network_alone(
+    tmp_path: Path, own_places: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FER2013 is in the Hub's own cache, or nowhere; CK+ is on disk."""
+    hub, asked = tmp_path / "hub", []
+    drawn_data.write_zip(tmp_path / "data" / "ck.zip", drawn_data.ck_files())
+    drawn_data.expect_counts(monkeypatch, "ckplus", {"all": (6,) * 7})
+    drawn_data.expect_counts(monkeypatch, "fer2013", drawn_data.SMALL_FER)
+
+    def snapshot(*_: object, local_files_only: bool, **__: object) -> str:
+        asked.append(local_files_only)
+        if local_files_only and not hub.exists():
+            raise LocalEntryNotFoundError("nothing cached")
+        return str(hub)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    monkeypatch.setattr(engine, "_estimate", lambda *_: 1.0)  # these few pictures can't be split
+    template = replace(_template(tmp_path), model="ranjan_1", recipe="paper")
+    requests = [(replace(template, protocol=protocol), "") for protocol in ("fer2013", "ckplus_random")]
+    on_disk, on_hub = engine.plan(requests, CPU, fetch=False)
+    assert (on_disk.request.protocol, on_disk.state) == ("ckplus_random", "to do")
+    assert on_hub.state == "skipped"
+    assert "fer2013 was not found" in on_hub.reason and "it is fetched from the Hub" in on_hub.reason
+
+    drawn_data.write_parquet(hub / "data", drawn_data.fer_rows())
+    assert [item.state for item in engine.plan(requests, CPU, fetch=False)] == ["to do", "to do"]
+    assert asked == [True, True]
 
 
 def test_transfer_without_its_source_says_what_to_run(tmp_path: Path) -> None:
@@ -97,6 +139,61 @@ def _by_model(request: bench.RunRequest, compute: Compute, quiet: bool) -> RunRe
     if request.model == "marrugat_3":
         raise RuntimeError("a bug")
     return _well(request, compute, quiet)
+
+
+def _transfer(tmp_path: Path) -> tuple[engine.PlanItem, engine.PlanItem]:
+    """A run that starts from a network, and before it in the list, for the worse, the run that makes it."""
+    template = replace(_template(tmp_path), model="resnet18")
+    return (
+        engine.PlanItem(replace(template, recipe="from_fer2013", protocol="ckplus_subject"), "to do"),
+        engine.PlanItem(replace(template, recipe="fer_bench", protocol="fer2013"), "to do"),
+    )
+
+
+def _source_late(request: bench.RunRequest, compute: Compute, quiet: bool) -> RunRecord:
+    """The source takes its time, and what starts from it needs it."""
+    made = request.workspace.root / "network"
+    if request.source is None:
+        time.sleep(0.5)
+        made.touch()
+    assert made.exists()
+    return _well(request, compute, quiet)
+
+
+def _source_fails(request: bench.RunRequest, compute: Compute, quiet: bool) -> RunRecord:
+    assert request.source is None, "it was started"
+    raise FerBenchError("bad input")
+
+
+def test_a_transfer_waits_for_its_source(tmp_path: Path) -> None:
+    outcomes = list(engine.in_processes(_transfer(tmp_path), CPU, _source_late, jobs=2, budget=None))
+    assert [(outcome.request.recipe, outcome.error) for outcome in outcomes] == [
+        ("fer_bench", ""),
+        ("from_fer2013", ""),
+    ]
+
+
+@pytest.mark.parametrize("in_processes", [True, False])
+def test_a_transfer_without_its_source_is_not_started(tmp_path: Path, in_processes: bool) -> None:
+    transfer, source = _transfer(tmp_path)
+    other = replace(source, request=replace(source.request, seed=1))
+    if in_processes:
+        outcomes = list(engine.in_processes([transfer, source, other], CPU, _source_fails, jobs=2, budget=None))
+    else:
+        outcomes = list(engine.in_this_process([source, other, transfer], CPU, _source_fails))
+    assert [outcome.error for outcome in outcomes] == ["bad input", "bad input", "its source failed"]
+    assert [outcome.not_started for outcome in outcomes] == [False, False, True]
+
+
+def test_a_transfer_whose_source_has_no_budget_is_not_started(tmp_path: Path) -> None:
+    transfer, source = _transfer(tmp_path)
+    items = [transfer, replace(source, seconds=1e6)]
+    outcomes = list(engine.in_processes(items, CPU, _source_fails, jobs=1, budget=60))
+    assert all(outcome.not_started for outcome in outcomes)
+    assert [outcome.error for outcome in outcomes] == [
+        "does not fit into the rest of the budget",
+        "its source was not started",
+    ]
 
 
 def test_every_way_to_fail_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:

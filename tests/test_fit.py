@@ -345,6 +345,17 @@ def test_transfer_takes_all_but_the_last_layer() -> None:
             assert torch.equal(parameters[name], value), name
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_what_is_frozen_does_not_move(ema: float) -> None:
+    """Running statistics neither: they would follow the new pictures under weights that can't."""
+    torch.manual_seed(7)
+    source = dict(registry.build(tiny.SPEC).state_dict())
+    source["1.running_mean"] += 0.5
+    state = run(replace(tiny.PLAIN, frozen=True, ema=ema), initial=source).predictor.network.state_dict()
+    changed = {key for key, value in source.items() if not torch.equal(state[key], value)}
+    assert changed == {"9.weight", "9.bias"}
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
 def test_weight_decay_is_for_kernels_only(optimizer: Any) -> None:
     recipe = replace(tiny.PLAIN, optimizer=Optimizer(name=optimizer, lr=0.1, weight_decay=0.5))

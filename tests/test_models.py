@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,10 +17,10 @@ from fer_bench.errors import FerBenchError, UnknownNameError
 from fer_bench.specs import ModelSpec, Optimizer, Recipe
 
 SPECS = [registry.get_spec(name) for name in registry.list_models()]
-NETWORKS = [spec for spec in SPECS if ".classical:" not in spec.build]
+TRAINED = [spec for spec in SPECS if all(recipe.estimator is None for recipe in spec.recipes)]
 VARIANTS = [
     pytest.param(spec, recipe, id=f"{spec.name}-{recipe.name}")
-    for spec in NETWORKS
+    for spec in TRAINED
     for recipe in spec.recipes
     if recipe.model_options
 ]
@@ -35,6 +36,14 @@ def build(spec: ModelSpec, num_classes: int = 7) -> nn.Module:
     return registry.build(spec, num_classes)
 
 
+def fitted(spec: ModelSpec, x: Tensor) -> nn.Module:
+    """In evaluation mode; a model of an estimator, which has no weights before, fitted to the images."""
+    network = build(spec).eval()
+    if spec not in TRAINED:
+        cast(Any, network).fit(x, torch.arange(len(x)) % 7, **spec.recipes[0].estimator or {})
+    return network
+
+
 def kernels(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, weight) for name, weight in network.named_parameters() if weight.ndim > 1)
 
@@ -45,7 +54,7 @@ def running_statistics(network: nn.Module) -> int:
     )
 
 
-@pytest.fixture(params=NETWORKS, ids=lambda spec: spec.name)
+@pytest.fixture(params=TRAINED, ids=lambda spec: spec.name)
 def spec(request: pytest.FixtureRequest) -> ModelSpec:
     value: ModelSpec = request.param
     return value
@@ -60,19 +69,21 @@ def test_the_papers_models_are_registered() -> None:
     }
     papers |= {"attentional_cnn", "attentional_cnn_wide", "hog_cnn_2", "hog_cnn_4"}
     papers |= {f"resnet{depth}{form}" for depth in (18, 50, 101) for form in ("", "_224")}
-    assert papers <= {spec.name for spec in NETWORKS}
+    papers |= {"lda", "qda", "logreg"}
+    assert papers <= {spec.name for spec in SPECS}
 
 
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_counts_and_evaluation(spec: ModelSpec) -> None:
-    network = build(spec).eval()
+    x = images(spec, 2 if spec in TRAINED else 14)
+    network = fitted(spec, x)
     assert sum(weight.numel() for weight in network.parameters() if weight.requires_grad) == spec.parameters
     if spec.keras_parameters is not None:
         assert spec.parameters + running_statistics(network) == spec.keras_parameters
 
-    x = images(spec)
     with torch.no_grad():
         logits = network(x)
-        assert logits.shape == (2, 7) and logits.dtype == torch.float32 and logits.isfinite().all()
+        assert logits.shape == (len(x), 7) and logits.dtype == torch.float32 and logits.isfinite().all()
         assert torch.equal(network(x), logits), "evaluation is not deterministic"
         last = network(x.contiguous(memory_format=torch.channels_last))
         torch.testing.assert_close(last, logits, rtol=1e-3, atol=1e-4)
@@ -125,6 +136,35 @@ def test_recipes(registered: ModelSpec) -> None:
 
 
 RECIPE = Recipe(name="paper", note="", batch_size=1, epochs=1, optimizer=Optimizer(name="sgd", lr=1.0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"steps": 5}, "give exactly one of epochs, steps and estimator"),
+        ({"epochs": None}, "give exactly one of"),
+        ({"estimator": {}}, "give exactly one of"),
+        ({"epochs": None, "estimator": {}}, "batch_size and optimizer go with epochs or steps"),
+        ({"batch_size": None}, "batch_size and optimizer go with"),
+        ({"optimizer": None}, "batch_size and optimizer go with"),
+        ({"patience": 2}, "patience needs select='best_epoch'"),
+    ],
+    ids=str,
+)
+def test_recipes_that_contradict_themselves(changes: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        dataclasses.replace(RECIPE, **changes)
+
+
+def test_digests_are_pinned() -> None:
+    """Records are found by them: a new field must not change those of the recipes that do not use it."""
+    assert {name: registry.get_spec("lin_shi").recipe(name).digest() for name in ("paper", "no_dropout")} == {
+        "paper": "8f40e6a7ca143be6",
+        "no_dropout": "66645ef160d454b2",
+    }
+    fitted_at_once = Recipe(name="paper", note="", estimator={"C": 1.0})
+    assert fitted_at_once.to_dict()["estimator"] == {"C": 1.0}
+    assert dataclasses.replace(fitted_at_once, estimator={"C": 2.0}).digest() != fitted_at_once.digest()
 
 
 def spec_with(*recipes: Recipe) -> ModelSpec:

@@ -71,6 +71,11 @@ def test_a_record_survives_the_way_through_its_files(written: tuple[RunRecord, P
     assert record.train_seconds == 90.0
 
 
+def test_a_record_from_before_a_field_came_is_read(written: tuple[RunRecord, Path]) -> None:
+    change(written[1], ("pretrained_sha256",), None)
+    assert read_record(written[1]).pretrained_sha256 == ""
+
+
 def test_a_record_can_not_be_changed(written: tuple[RunRecord, Path]) -> None:
     with pytest.raises(ValueError, match="frozen"):
         written[0].seed = 1
