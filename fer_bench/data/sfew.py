@@ -7,17 +7,30 @@ with its film; one frame lies byte-identical under two expressions, so an id is 
 from __future__ import annotations
 
 import hashlib
+import io
 import re
+import warnings
+import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from fer_bench.data.archive import Tree, class_folders, decode_members, located, read_bytes
+import numpy as np
+import numpy.typing as npt
+
+from fer_bench.data.archive import Tree, class_folders, decode_members, located, open_tree, read_bytes
+from fer_bench.data.dataset import FaceDataset
 from fer_bench.data.source import Contents, DataSetSpec, Match
+from fer_bench.errors import DataNotFoundError, FerBenchError
 from fer_bench.labels import SFEW as LABELS
+
+Float64Array = npt.NDArray[np.float64]
 
 SHAPE = (576, 720, 3)
 COUNTS = {"all": (100, 75, 100, 100, 100, 100, 100)}
 FEATURES_FILE = "SFEW.xlsx"
+# The first principal components of the detected faces' LPQ and PHOG.
+PUBLISHED_PARTS = {"lpq": slice(0, 5), "phog": slice(5, 10)}
 
 _FILE = re.compile(r"(?:.*/)?[^/]+/\w+[-_]\d{9}_+\d{8}\.\w+")
 _WELL_FORMED = re.compile(r"\w*[A-Za-z0-9]_\d{9}_\d{8}\.\w+")
@@ -71,6 +84,67 @@ def _warts(tree: Tree, match: Match, rows: Sequence[tuple[str, int, str, str]]) 
     for name in match.names:
         if name.endswith(FEATURES_FILE):
             yield f"{FEATURES_FILE}, the published features of these frames, is there as {name}"
+
+
+def published_features(dataset: FaceDataset) -> Float64Array:
+    """The features that the data set's authors published of its frames, in its order: (N, 10) float64.
+
+    Columns as in `PUBLISHED_PARTS`; NaN where the file has no number: PHOG of one frame, whose first LPQ component
+    is six times the next largest, as if no face had been found in it. The components were fitted on all 675
+    frames, over which each column's mean is zero, so whatever is trained on them has seen the test half's pixels.
+
+    Raises:
+        DataNotFoundError: there is no SFEW.xlsx below the folder, or in the zip, that the frames are in.
+        FerBenchError: it is no such table, or its rows are not the frames' (names are not unique, so a row
+            is a frame's by expression and name).
+    """
+    path = Path(dataset.source)
+    with open_tree(path) as tree:
+        name = next((name for name in tree.names() if name.endswith(FEATURES_FILE)), None)
+        if name is None:
+            raise DataNotFoundError(
+                f"{path}: expected {FEATURES_FILE}, the published features, with the frames; found none: put it there"
+            )
+        with located(f"{path}, {name!r}"):
+            rows = _published_rows(read_bytes(tree, name))
+            return _aligned(rows, dataset)
+
+
+def _published_rows(content: bytes) -> dict[str, Float64Array]:
+    """Frames as class/name without a suffix -> (10,) float64."""
+    import pandas as pd
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # openpyxl's, of an extension that it does not know
+            table = pd.read_excel(io.BytesIO(content), header=None, skiprows=1)
+        if table.shape[1] != 12:
+            raise FerBenchError(f"expected 12 columns (name, label, 10 features), found {table.shape[1]}")
+        if unknown := set(table[1]) - set(range(1, 8)):
+            raise FerBenchError(f"expected labels from 1 to 7, found {unknown.pop()!r}")
+        names = table[0].astype(str).str.removesuffix(".mat")
+        words = [LABELS.classes[int(label) - 1] for label in table[1]]
+        values = table.iloc[:, 2:].to_numpy(dtype=np.float64)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise FerBenchError(f"not a readable table of features ({error}); get it again") from error
+    keys = [f"{word}/{name}" for word, name in zip(words, names, strict=True)]
+    if len(rows := dict(zip(keys, values, strict=True))) < len(keys):
+        raise FerBenchError(f"two rows are both {Counter(keys).most_common(1)[0][0]!r}; get it again")
+    return rows
+
+
+def _aligned(rows: Mapping[str, Float64Array], dataset: FaceDataset) -> Float64Array:
+    keys = [str(id_).rpartition(".")[0] for id_ in dataset.ids]
+    if missing := [key for key in keys if key not in rows]:
+        same_name = [key for key in rows if key.split("/")[1] == missing[0].split("/")[1]]
+        hint = f" (it has {same_name[0]!r})" if same_name else ""
+        raise FerBenchError(
+            f"expected a row for each of {len(keys)} frames, found none for {len(missing)}, "
+            f"the first {missing[0]!r}{hint}"
+        )
+    if len(rows) > len(keys) and not dataset.partial:
+        raise FerBenchError(f"expected {len(keys)} rows, a frame each, found {len(rows)}")
+    return np.stack([rows[key] for key in keys])
 
 
 SPEC = DataSetSpec(
