@@ -1,8 +1,18 @@
 """Records -> the board: everything under `leaderboard/` but the records is derived, nothing is typed in."""
 
-from fer_bench.leaderboard.board import build, render, show
+from fer_bench.leaderboard.board import build, read_board, render, show
 from fer_bench.leaderboard.compare import Comparison, compare
 from fer_bench.leaderboard.latency import measure_latency
 from fer_bench.leaderboard.verify import VerifyResult, verify
 
-__all__ = ["Comparison", "VerifyResult", "build", "compare", "measure_latency", "render", "show", "verify"]
+__all__ = [
+    "Comparison",
+    "VerifyResult",
+    "build",
+    "compare",
+    "measure_latency",
+    "read_board",
+    "render",
+    "show",
+    "verify",
+]

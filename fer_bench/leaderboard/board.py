@@ -7,8 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from fer_bench.errors import FerBenchError
 from fer_bench.leaderboard.latency import read_latency
-from fer_bench.leaderboard.rows import frame, read_rows
+from fer_bench.leaderboard.rows import COLUMNS, frame, read_rows
 from fer_bench.protocols import PROTOCOLS, Protocol, get_protocol
 from fer_bench.records import RunRecord, Workspace, list_records, read_record, write_bytes
 
@@ -62,6 +63,28 @@ def render(workspace: Workspace) -> tuple[pd.DataFrame, dict[Path, bytes]]:
         if start and end:
             files[readme] = f"{before}{START}\n{_markdown(board)}\n{END}{after}".encode()
     return board, files
+
+
+def read_board(workspace: Workspace) -> pd.DataFrame:
+    """The board as `build` wrote it; without rows if it never did.
+
+    Raises:
+        FerBenchError: the CSV is not one of ours.
+    """
+    import pandas as pd
+
+    path = workspace.leaderboard / "leaderboard.csv"
+    if not path.exists():
+        return frame([], {})
+    try:
+        words = {name: "str" for name, kind in COLUMNS.items() if kind == "str"}
+        board = pd.read_csv(path, dtype=words, keep_default_na=False, na_values=[""])
+        return board[list(COLUMNS)].astype(COLUMNS)
+    except (KeyError, TypeError, ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        problem = " ".join(str(error).split())
+        raise FerBenchError(
+            f"{path.name} is not a readable board ({problem}); `python -m fer_bench leaderboard build` makes it anew"
+        ) from error
 
 
 def show(board: pd.DataFrame, protocol: str | None = None) -> list[Table]:

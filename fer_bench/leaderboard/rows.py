@@ -82,6 +82,15 @@ def outcomes(arrays: Mapping[str, ANY_FLOAT]) -> Outcomes:
     return Outcomes(keys[order], targets[order], correct[order])
 
 
+def effective_images(ids: ANY_FLOAT) -> int:
+    """How many images count as evidence: one in the test part of several folds is no fresh evidence each time.
+
+    Kish's effective number, (sum m)^2 / sum m^2 for an image tested m times.
+    """
+    _, times = np.unique(ids, return_counts=True)
+    return round(float(times.sum() ** 2 / (times**2).sum()))
+
+
 @dataclass(frozen=True)
 class Run:
     """A record and where it lies; the predictions are read when first needed."""
@@ -135,14 +144,9 @@ class Row:
 
     @cached_property
     def interval(self) -> stats.Interval:
-        """95% interval of `accuracy`.
-
-        An image that stands in the test part of several folds is no fresh evidence each time, so the number
-        of images is Kish's effective one, (sum m)^2 / sum m^2 for an image tested m times.
-        """
-        _, times = np.unique(self.runs[0].arrays["test_ids"], return_counts=True)
-        effective = round(float(times.sum() ** 2 / (times**2).sum()))
-        return stats.accuracy_interval([record.accuracy() for record in self.records], effective)
+        """95% interval of `accuracy`."""
+        images = effective_images(self.runs[0].arrays["test_ids"])
+        return stats.accuracy_interval([record.accuracy() for record in self.records], images)
 
     @cached_property
     def correct(self) -> Outcomes | None:
@@ -180,11 +184,13 @@ def read_rows(workspace: Workspace) -> list[Row]:
             raise FerBenchError(f"{path}: {UnknownNameError('protocol', record.protocol, PROTOCOLS)}")
         grouped.setdefault(record.row, []).append(Run(path, record))
     order = list(PROTOCOLS)
-    rows = [_row(runs) for runs in grouped.values()]
+    rows = [row_of(runs) for runs in grouped.values()]
     return sorted(rows, key=lambda row: (order.index(row.first.protocol), -row.accuracy, row.name))
 
 
-def _row(runs: list[Run]) -> Row:
+def row_of(runs: list[Run]) -> Row:
+    """The row that runs of one name make: those of the newest run's recipe and network."""
+
     def revision(run: Run) -> tuple[str, int]:
         return run.record.recipe_digest, run.record.model_revision
 

@@ -1,0 +1,116 @@
+"""What the tabs share: the models that can be tried, loaded once each, and the face detector."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from fer_bench import faces, leaderboard, registry, weights
+from fer_bench.errors import FerBenchError
+from fer_bench.predict import Predictor
+from fer_bench.records import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A frame has to be classified while the next one is captured; of the models that can, the most accurate is the default.
+QUICK_MS = 10.0
+LOADED_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A shipped network that can be picked.
+
+    Attributes:
+        name: "model.recipe", as `weights.load_published` takes it.
+        accuracy: on FER2013's private test in percent, None if the board does not say.
+        milliseconds: for one face on one thread, None if it was not measured.
+    """
+
+    name: str
+    accuracy: float | None
+    milliseconds: float | None
+
+    @property
+    def label(self) -> str:
+        """How the picker shows it."""
+        parts = [self.name]
+        if self.accuracy is not None:
+            parts.append(f"{self.accuracy:.1f}%")
+        if self.milliseconds is not None:
+            parts.append(f"{self.milliseconds:.1f} ms")
+        return " · ".join(parts)
+
+
+@dataclass
+class Context:
+    """One app's models and detector; many threads use it at once."""
+
+    workspace: Workspace = field(default_factory=Workspace)
+    _loaded: OrderedDict[str, Predictor] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def board(self) -> pd.DataFrame:
+        """The board, empty if there is none.
+
+        Raises:
+            FerBenchError: the CSV is corrupt.
+        """
+        return leaderboard.read_board(self.workspace)
+
+    @cached_property
+    def choices(self) -> list[Choice]:
+        """Every shipped network, best on FER2013 first."""
+        try:
+            board = self.board()
+        except FerBenchError:  # the leaderboard's own tab says so; a network can be tried without it
+            rows = {}
+        else:
+            ours = board[(board["protocol"] == "fer2013") & ~board["external"]]
+            rows = {f"{row['model']}.{row['recipe']}": row for row in ours.to_dict("records")}
+
+        def number(name: str, column: str) -> float | None:
+            value = rows.get(name, {}).get(column)
+            return None if value is None or value != value else float(value)
+
+        names = sorted(path.name.removesuffix(".safetensors") for path in self.workspace.weights.glob("*.safetensors"))
+        found = [Choice(name, number(name, "accuracy"), number(name, "cpu_ms")) for name in names]
+        return sorted(found, key=lambda choice: -(choice.accuracy or 0.0))
+
+    @property
+    def default(self) -> Choice | None:
+        """The most accurate of those that are quick enough to be used live; None if nothing is shipped."""
+        quick = [c for c in self.choices if c.milliseconds is not None and c.milliseconds <= QUICK_MS]
+        return next(iter(quick or self.choices), None)
+
+    def untrained(self) -> list[tuple[str, str]]:
+        """Models that can't be picked: the name, and why not or the command that trains it."""
+        shipped = {choice.name.rpartition(".")[0] for choice in self.choices}
+        return [(name, weights.how_to_get(name)) for name in registry.list_models() if name not in shipped]
+
+    def name(self, name: str) -> str:
+        """The shipped "model.recipe" that a name means, as `weights.published_name`."""
+        return weights.published_name(self.workspace, name)
+
+    def predictor(self, name: str) -> Predictor:
+        """A shipped network by its "model.recipe", loaded when first asked for.
+
+        Raises:
+            FerBenchError: the file is missing, corrupt or of another revision.
+        """
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = weights.load_published(self.workspace, name)
+                while len(self._loaded) > LOADED_AT_ONCE:
+                    self._loaded.popitem(last=False)
+            self._loaded.move_to_end(name)
+            return self._loaded[name]
+
+    @cached_property
+    def detector(self) -> faces.Detector:
+        """The face detector at work here."""
+        return faces.find_detector()

@@ -1,0 +1,228 @@
+"""The app as a visitor meets it, in headless Chromium with a made-up camera."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlparse
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+from playwright import sync_api as playwright
+
+from fer_bench import ui
+from fer_bench.data import synthetic
+from fer_bench.labels import DISPLAY_ORDER
+from fer_bench.leaderboard import read_board
+from fer_bench.records import Workspace
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium"),
+]
+PATIENCE = 60_000  # milliseconds; the machine may be busy
+playwright.expect.set_options(timeout=PATIENCE)
+CROPPED = np.s_[0:300, 70:370]
+
+
+@pytest.fixture(scope="module")
+def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photo with one face."""
+    path = tmp_path_factory.mktemp("photo") / "portrait.png"
+    cv2.imwrite(str(path), skimage.data.astronaut()[:, :, ::-1])
+    return path
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of a moving face, as Chromium's fake camera reads it."""
+    path = tmp_path_factory.mktemp("camera") / "face.y4m"
+    face = cv2.resize(skimage.data.astronaut()[CROPPED], (360, 360))
+    with path.open("wb") as file:
+        file.write(b"YUV4MPEG2 W640 H480 F10:1 Ip A1:1 C420jpeg\n")
+        for step in range(20):
+            frame = np.full((480, 640, 3), 200, dtype=np.uint8)
+            left = 60 + 8 * abs(10 - step)
+            frame[60:420, left : left + 360] = face
+            file.write(b"FRAME\n" + cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420).tobytes())
+    return path
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The project's own app."""
+    app, url = ui.launch(prevent_thread_lock=True, quiet=True)
+    yield url
+    app.close()
+
+
+@pytest.fixture(scope="module")
+def browser(camera: Path) -> Iterator[playwright.Browser]:
+    with playwright.sync_playwright() as session:
+        browser = session.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox",
+                "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream",
+                f"--use-file-for-fake-video-capture={camera}",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: playwright.Browser, address: str) -> Iterator[playwright.Page]:
+    """A fresh visitor; nothing may be asked of any other host, and no script may fail."""
+    context = browser.new_context(
+        permissions=["camera"], viewport={"width": 1200, "height": 900}, accept_downloads=True
+    )
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    elsewhere: list[str] = []
+    failures: list[str] = []
+    own = urlparse(address).netloc
+    page.on(
+        "request",
+        lambda request: (
+            elsewhere.append(request.url)
+            if request.url.startswith(("http", "ws")) and urlparse(request.url).netloc != own
+            else None
+        ),
+    )
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    yield page
+    context.close()
+    assert not elsewhere
+    assert not failures
+
+
+def add_photo(page: playwright.Page, photo: Path | playwright.FilePayload) -> None:
+    page.locator("#fb-try-photo input[type=file]").first.set_input_files(photo)
+
+
+def test_a_photo_is_answered(page: playwright.Page, address: str, portrait: Path) -> None:
+    page.goto(address)
+    add_photo(page, portrait)
+    answer = page.locator("#fb-try-answer")
+    playwright.expect(answer.get_by_text("Download JSON")).to_be_visible()
+    playwright.expect(page.locator("#fb-try-status")).to_contain_text("1 face")
+    playwright.expect(answer.locator("img[alt^='Where']")).to_be_visible()  # Grad-CAM, a moment later
+    text = answer.inner_text()
+    places = [text.index(name) for name in DISPLAY_ORDER if name != "contempt" and name in text]
+    assert len(places) == 7
+
+
+def test_what_is_no_picture_gets_a_message_and_the_next_one_an_answer(
+    page: playwright.Page, address: str, portrait: Path
+) -> None:
+    page.goto(address)
+    add_photo(page, {"name": "notes.png", "mimeType": "image/png", "buffer": b"these are words"})
+    playwright.expect(page.locator("#fb-try-status [role=alert]")).to_contain_text("notes.png")
+    remove = page.locator("#fb-try-photo").get_by_label("Remove Image")
+    if remove.count():
+        remove.first.click()
+    add_photo(page, portrait)
+    playwright.expect(page.locator("#fb-try-answer").get_by_text("Download JSON")).to_be_visible()
+
+
+def test_several_models_stand_side_by_side(page: playwright.Page, address: str) -> None:
+    names = sorted({path.name.partition(".")[0] for path in Workspace().weights.glob("*.safetensors")})
+    assert len(names) > 1
+    page.goto(f"{address}?model={names[0]}")
+    playwright.expect(page.locator("#fb-try-models")).to_contain_text(names[0])
+    page.locator("#fb-try-examples button").first.click()
+    playwright.expect(page.locator("#fb-try-answer").get_by_text("Download JSON")).to_be_visible()
+    page.locator("#fb-try-models input").click()
+    page.get_by_role("option").filter(has_text=names[1]).first.click()
+    playwright.expect(page.locator("#fb-try-answer h3")).to_have_count(2)
+
+
+def test_the_camera_takes_a_photo(page: playwright.Page, address: str) -> None:
+    page.goto(address)
+    page.locator("#fb-try-photo").get_by_label("Capture from camera").click()
+    page.locator("#fb-try-photo").get_by_text("Click to Access Webcam").click()
+    page.wait_for_function("document.querySelector('#fb-try-photo video')?.videoWidth > 0")
+    page.locator("#fb-try-photo").get_by_label("capture photo").click()
+    playwright.expect(page.locator("#fb-try-answer").get_by_text("Download JSON")).to_be_visible()
+
+
+def test_live_follows_a_moving_face(page: playwright.Page, address: str) -> None:
+    page.goto(f"{address}?tab=live")
+    page.locator("#fb-live-start").click()
+    box = page.locator("#fb-live-camera .fb-followed").first
+    box.wait_for()
+    playwright.expect(page.locator("#fb-live-stats")).to_contain_text("frames a second")
+    playwright.expect(page.locator("#fb-live-timeline svg")).to_be_visible()
+    places = set()
+    for _ in range(12):
+        places.add(box.get_attribute("style"))
+        page.wait_for_timeout(250)
+    assert len(places) > 2  # the frames differ: the face moves
+    page.locator("#fb-live-start").click()
+    playwright.expect(page.locator("#fb-live-start")).to_have_text("Start the camera")
+
+
+def test_a_batch_gives_a_csv(page: playwright.Page, address: str, portrait: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "two.zip"
+    drawing = synthetic.draw_face(
+        "happy", np.random.default_rng(0), 64, synthetic.draw_person(np.random.default_rng(0))
+    )
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(portrait, "portrait.png")
+        file.writestr("gray.png", cv2.imencode(".png", np.full_like(drawing, 128))[1].tobytes())
+        file.writestr("broken.png", b"nothing")
+    page.goto(f"{address}?tab=batch")
+    page.locator("#fb-batch-files input[type=file]").set_input_files([archive])
+    playwright.expect(page.locator("#fb-batch-files")).to_contain_text("two")
+    page.locator("#fb-batch-run").click()
+    with page.expect_download() as downloading:
+        page.locator("#fb-batch-summary").get_by_text("Download CSV").click()
+    rows = list(csv.DictReader(io.StringIO(Path(downloading.value.path()).read_text())))
+    assert {row["file"] for row in rows} == {"two.zip/portrait.png", "two.zip/gray.png", "two.zip/broken.png"}
+    notes = {row["file"]: row["note"] for row in rows}
+    assert notes["two.zip/gray.png"] == "no face"
+    assert notes["two.zip/broken.png"]
+    assert next(row for row in rows if row["file"].endswith("portrait.png"))["prediction"] in DISPLAY_ORDER
+
+
+def test_a_row_of_the_board_opens(page: playwright.Page, address: str) -> None:
+    board = read_board(Workspace())
+    protocol = "ckplus_random"
+    best = board[board["protocol"] == protocol].iloc[0]
+    page.goto(f"{address}?tab=leaderboard&protocol={protocol}")
+    table = page.locator("#fb-board-table")
+    table.get_by_text(best["model"], exact=False).first.click()
+    playwright.expect(page.locator("#fb-board-command")).to_contain_text(
+        f"python -m fer_bench run --model {best['model']} --protocol {protocol} --recipe {best['recipe']}"
+    )
+    playwright.expect(page.locator("#fb-board-body svg").first).to_be_visible()
+
+
+SHOWN = {
+    "try": "#fb-try-photo",
+    "live": "#fb-live-start",
+    "batch": "#fb-batch-run",
+    "leaderboard": "#fb-board-table tbody tr",
+    "about": "#fb-about",
+}
+
+
+@pytest.mark.parametrize("tab", ui.TABS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_each_tab_fits_a_phone(page: playwright.Page, address: str, tab: str, scheme: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{address}?tab={tab}&__theme={scheme}")
+    playwright.expect(page.locator(SHOWN[tab]).first).to_be_visible()
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
+    background = page.evaluate("getComputedStyle(document.querySelector('gradio-app')).backgroundColor")
+    brightness = np.mean([int(part) for part in background[background.index("(") + 1 : -1].split(",")[:3]])
+    assert (brightness < 128) == (scheme == "dark")

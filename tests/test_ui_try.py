@@ -1,0 +1,268 @@
+"""Try it: what is found, shown, selected and answered, without a browser; and the API as its clients use it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from fer_bench import faces, registry, weights
+from fer_bench.data import synthetic
+from fer_bench.data.dataset import UInt8Array
+from fer_bench.faces import Face
+from fer_bench.labels import CKPLUS, DISPLAY_ORDER, FER2013
+from fer_bench.pictures import read_picture
+from fer_bench.predict import Predictor
+from fer_bench.recognition import Opinion, recognise
+from fer_bench.records import Workspace
+from fer_bench.transforms import Normaliser
+from fer_bench.ui import try_it
+from fer_bench.ui.context import Context
+from fer_bench.ui.try_it import Look
+
+MODELS = ["attentional_cnn.paper", "lin_shi.paper"]
+# In widths of a picture; the second lies on the first.
+BOXES = ((0.1, 0.07, 0.4, 0.45), (0.2, 0.13, 0.17, 0.2), (0.8, 0.3, 0.13, 0.17))
+
+
+class Marks:
+    """A detector of drawn faces: three in every picture that is not blank."""
+
+    name, note = "Marks", "less able than YuNet"
+    calls = 0
+
+    def detect(self, picture: UInt8Array) -> list[Face]:
+        self.calls += 1
+        x, y, width, height = picture.shape[1] * np.array(BOXES).T
+        return [Face(box, 0.9) for box in zip(x, y, width, height, strict=True)] if picture.std() > 1 else []
+
+
+def publish(workspace: Workspace, *names: str) -> None:
+    """Untrained networks in the workspace's weights."""
+    import torch
+
+    for seed, name in enumerate(names):
+        torch.manual_seed(seed)
+        model, _, recipe = name.rpartition(".")
+        spec = registry.get_spec(model)
+        one = np.ones((1, 1, 1), dtype=np.float32)
+        predictor = Predictor(
+            network=registry.build(spec, len(FER2013)).eval(),
+            classes=FER2013.classes,
+            size=spec.size,
+            channels=spec.channels,
+            normaliser=Normaliser(0 * one, one),
+            metadata={"model": model, "model_revision": spec.revision, "model_options": {}, "recipe": recipe},
+        )
+        weights.save(predictor, workspace.weights / f"{name}.safetensors")
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
+    workspace = Workspace(tmp_path_factory.mktemp("workspace"))
+    publish(workspace, *MODELS)
+    context = Context(workspace)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faces, "find_detector", Marks)
+        yield context
+
+
+@pytest.fixture
+def photo() -> UInt8Array:
+    """300 by 200 pixels."""
+    drawn = synthetic.draw_face("happy", np.random.default_rng(0), 200)
+    return np.repeat(np.pad(drawn, ((0, 0), (50, 50)))[:, :, None], 3, axis=2)
+
+
+def png(picture: UInt8Array, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, options.pop("format", "PNG"), **options)
+    return buffer.getvalue()
+
+
+def test_other_models_answer_for_the_same_faces(context: Context, photo: UInt8Array) -> None:
+    look = replace(try_it.look_at(context, photo, MODELS[:1]), selected=2)
+    assert isinstance(context.detector, Marks)
+    calls = context.detector.calls
+    other = try_it.ask_others(context, look, MODELS)
+    assert context.detector.calls == calls
+    assert other.selected == 2
+    fresh = try_it.look_at(context, photo, MODELS)
+    for answer, expected in zip(other.recognition.readings, fresh.recognition.readings, strict=True):
+        assert answer.face == expected.face
+        assert [opinion.model for opinion in answer.opinions] == MODELS
+        for one, two in zip(answer.opinions, expected.opinions, strict=True):
+            np.testing.assert_array_equal(one.probabilities, two.probabilities)
+    assert other.recognition.detection_ms == look.recognition.detection_ms
+
+
+def test_other_models_answer_for_the_same_whole_picture(context: Context, photo: UInt8Array) -> None:
+    look = try_it.ask_others(context, try_it.look_at(context, photo, [], whole=True), MODELS)
+    [reading] = look.recognition.readings
+    assert reading.face is None
+    assert len(reading.opinions) == 2
+    assert look.recognition.detector == ""
+
+
+@pytest.mark.parametrize("width", [48, 300, 2400])
+def test_faces_are_selected_by_number_and_by_a_click(context: Context, photo: UInt8Array, width: int) -> None:
+    size = (width, width * 2 // 3)
+    picture = np.asarray(Image.fromarray(photo).resize(size))
+    look = try_it.look_at(context, picture, MODELS)
+    shown = try_it.shown(look)
+    assert try_it.SMALLEST <= max(shown.shape) <= try_it.LARGEST
+    assert try_it.face_at(look, -1, -1) is None
+    for number, (x, y, w, h) in enumerate(BOXES, start=1):
+        middle = (x + w / 2) * shown.shape[1], (y + h / 2) * shown.shape[1]
+        assert try_it.face_at(look, *middle) == (2 if number == 1 else number)
+        assert try_it.select(look, number).reading == look.recognition.readings[number - 1]
+    assert try_it.face_at(look, 0.12 * shown.shape[1], 0.5 * shown.shape[1]) == 1
+    assert try_it.select(look, 4) == try_it.select(look, 0) == look
+    assert not np.array_equal(shown, try_it.shown(try_it.select(look, 3)))
+
+
+def test_the_remark_says_what_was_found_and_by_what(context: Context, photo: UInt8Array) -> None:
+    blank = np.zeros_like(photo)
+
+    def remark(look: Look) -> str:
+        return try_it.remark(look, context.detector)
+
+    assert "Marks found no face" in remark(try_it.look_at(context, blank, MODELS))
+    assert "whole picture" in remark(try_it.look_at(context, blank, MODELS, whole=True))
+    several = remark(try_it.look_at(context, photo, MODELS))
+    assert "3 faces, found by Marks" in several
+    assert "less able than YuNet" in several
+
+
+def test_answers_show_every_class_in_the_fixed_order(context: Context, photo: UInt8Array) -> None:
+    opinions = [
+        Opinion(name, classes, np.linspace(0, 1, 7, dtype=np.float32), 1.0)
+        for name, classes in (("one", CKPLUS.classes), ("two", FER2013.classes[::-1]))
+    ]
+    rows = r'<th scope="row">(\w+)</th>'
+    alone = re.findall(rows, try_it.bars(opinions[:1]))
+    assert alone == [name for name in DISPLAY_ORDER if name in CKPLUS.classes]
+    assert re.findall(rows, try_it.bars(opinions)) == list(DISPLAY_ORDER)
+
+
+def test_answers_carry_the_result_as_json(context: Context, photo: UInt8Array) -> None:
+    look = try_it.look_at(context, photo, MODELS)
+    page = try_it.answers(context, look)
+    saved = re.search(r'download="fer_bench.json" href="data:application/json;base64,([^"]+)"', page)
+    assert saved is not None
+    assert json.loads(base64.b64decode(saved[1])) == look.recognition.to_dict()
+    assert page.count("<h3>") == 2
+    assert "Pick a model" in try_it.answers(context, try_it.look_at(context, photo, []))
+    assert try_it.answers(context, try_it.look_at(context, np.zeros_like(photo), MODELS)) == ""
+
+
+def test_heat_comes_second_and_stays(context: Context, photo: UInt8Array) -> None:
+    look = try_it.look_at(context, photo, MODELS[:1])
+    assert "fb-pending" in try_it.answers(context, look)
+    more = try_it.ask_others(context, look, MODELS)
+    try_it.add_heats(context, look)  # late: the visitor has picked another model since
+    assert set(look.heats) == {(1, MODELS[0])}
+    assert try_it.answers(context, more).count("fb-pending") == 1
+    first = look.heats[1, MODELS[0]]
+    third = try_it.select(more, 3)
+    try_it.add_heats(context, third)
+    assert set(more.heats) == {(1, MODELS[0]), (3, MODELS[0]), (3, MODELS[1])}
+    assert more.heats[1, MODELS[0]] is first
+    assert "fb-pending" not in try_it.answers(context, third)
+
+
+def test_layer_maps_are_of_the_selected_face(context: Context, photo: UInt8Array) -> None:
+    look = try_it.look_at(context, photo, MODELS)
+    assert try_it.layer_maps(context, look, MODELS[1]).count("conv2d") >= 2
+    assert try_it.layer_maps(context, try_it.select(look, 2), MODELS[1]) != try_it.layer_maps(context, look, MODELS[1])
+
+
+def test_a_link_picks_a_model(context: Context) -> None:
+    update = try_it.linked(context, "lin_shi")
+    assert update["value"] == ["lin_shi.paper"]
+    for nothing in ("", "no_such_model", "ranjan_1"):
+        assert try_it.linked(context, nothing)["__type__"] == "update"
+        assert "value" not in try_it.linked(context, nothing)
+
+
+def test_the_first_example_is_scikit_images_portrait() -> None:
+    from skimage import data
+
+    (_, portrait), *drawings = try_it.examples()
+    np.testing.assert_array_equal(portrait, data.astronaut())
+    assert [name for name, _ in drawings] == [f"Drawn: {name}" for name in FER2013.classes]
+
+
+@pytest.fixture(scope="module")
+def client(context: Context) -> Iterator[Client]:
+    import gradio as gr
+
+    with gr.Blocks(analytics_enabled=False) as app:
+        try_it.build(context)
+    _, url, _ = app.queue(default_concurrency_limit=2).launch(prevent_thread_lock=True, quiet=True)
+    yield Client(url, verbose=False, httpx_kwargs={"timeout": 60})
+    app.close()
+
+
+def without_times(answer: Any) -> Any:
+    if isinstance(answer, dict):
+        return {k: without_times(v) for k, v in answer.items() if k not in ("milliseconds", "detection_ms")}
+    return [without_times(value) for value in answer] if isinstance(answer, list) else answer
+
+
+def test_the_api_answers_twenty_at_once_as_offline(context: Context, client: Client, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    jobs = {}
+    for number in range(20):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(png(synthetic.draw_face(FER2013.classes[number % 7], rng, 160)))
+        jobs[path] = client.submit(handle_file(path), ["lin_shi", MODELS[0]], api_name="/predict")
+    predictors = {name: context.predictor(name) for name in MODELS[::-1]}
+    for path, job in jobs.items():
+        offline = recognise(read_picture(path), predictors, context.detector)
+        assert without_times(job.result(timeout=60)) == without_times(offline.to_dict())
+
+
+def test_the_api_decodes_as_everything_else_does(client: Client, tmp_path: Path, photo: UInt8Array) -> None:
+    turned = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[274] = 6
+    turned.write_bytes(png(photo, format="JPEG", exif=exif))
+    answer = client.predict(handle_file(turned), api_name="/predict")
+    assert (answer["width"], answer["height"]) == (200, 300)
+    assert [opinion["model"] for opinion in answer["faces"][0]["opinions"]] == [MODELS[0]]  # the default
+    for name, content in {"cut.png": turned.read_bytes()[:1000], "empty.jpg": b"", "words.heic": b"no picture"}.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(AppError, match=rf"^{name}: "):
+            client.predict(handle_file(path), MODELS, api_name="/predict")
+    with pytest.raises(AppError, match="unknown model 'lin_shy': did you mean"):
+        client.predict(handle_file(turned), ["lin_shy"], api_name="/predict")
+
+
+def test_predict_is_all_the_api_there_is(client: Client) -> None:
+    api = client.view_api(print_info=False, return_format="dict")
+    assert set(api["named_endpoints"]) == {"/predict"}
+    assert [one["parameter_name"] for one in api["named_endpoints"]["/predict"]["parameters"]] == ["image", "models"]
+
+
+def test_a_path_on_the_server_is_not_a_picture(client: Client) -> None:
+    """A client could write any path into its request."""
+    sent = {"data": [{"path": __file__, "meta": {"_type": "gradio.FileData"}}, MODELS]}
+    call = f"{client.src}gradio_api/call/predict"
+    event = httpx.post(call, json=sent, timeout=60).json()["event_id"]
+    answer = httpx.get(f"{call}/{event}", timeout=60).text
+    assert "event: error" in answer
+    assert "not a readable image" not in answer
