@@ -29,7 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def own_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No data set but the test's own can be found."""
+    """No data set but the test's own can be found; the Hub's client is not left to try again and again."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("FER_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FER_BENCH_DATA", raising=False)
     monkeypatch.chdir(tmp_path)

@@ -16,13 +16,10 @@ from fer_bench.records import Workspace, read_record
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def workspace(own_places: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A project folder of the test's own, and no real data anywhere."""
     monkeypatch.setattr(Workspace, "__init__", _rooted(tmp_path / "project"))
-    monkeypatch.delenv("FER_BENCH_DATA", raising=False)
-    monkeypatch.setenv("FER_BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # for the processes that a run starts
     return Workspace()
 
 

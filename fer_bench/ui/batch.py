@@ -63,6 +63,8 @@ def build(context: Context) -> None:
                 label="Results",
                 show_search="filter",
                 pinned_columns=1,
+                wrap=True,
+                column_widths=["24%", "12%", "10%", "16%", "16%", "22%"],
                 elem_id="fb-batch-table",
             )
 
