@@ -181,7 +181,7 @@ def _run(options: argparse.Namespace) -> int:
     compute = engine.slots(Compute.detect(options.device), options.jobs)
     if options.quick and not options.dry_run:
         shutil.rmtree(workspace.root, ignore_errors=True)  # what an earlier trial left is worth nothing
-    items = engine.plan(requests, compute, print)
+    items = engine.plan(requests, compute, print, fetch=not options.dry_run)
     _print_plan(items, options.jobs)
     todo = [item for item in items if item.state == "to do"]
     if options.dry_run:
@@ -376,9 +376,8 @@ def _status(options: argparse.Namespace) -> int:
         model="", recipe="", protocol="", data_dir=options.data_dir, allow_partial=options.allow_partial
     )
     compute = engine.slots(Compute.detect(), 1)
-    _print_plan(
-        engine.plan(engine.suite_requests(template, (0,), bool(data.found(options.data_dir))), compute, print), 1
-    )
+    requests = engine.suite_requests(template, (0,), bool(data.found(options.data_dir)))
+    _print_plan(engine.plan(requests, compute, print, fetch=False), 1)
     return 0
 
 

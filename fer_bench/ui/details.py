@@ -205,7 +205,7 @@ def _recalls(row: Row) -> tuple[str, str]:
 
 def _curves(row: Row) -> tuple[str, str]:
     histories = [fold.history for record in row.records for fold in record.folds if fold.history]
-    if not histories:
+    if not histories or row.first.recipe.get("estimator"):
         if row.first.external:
             return messages.empty("Predicted elsewhere: nothing is known of a training."), ""
         return messages.empty("Fitted in one go: there are no epochs."), ""
