@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import json
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_bench import faces
+from fer_bench import data, faces
 from fer_bench.data.dataset import UInt8Array
 from fer_bench.errors import FerBenchError
 from fer_bench.faces import Detector, Face, HaarCascade
@@ -26,9 +28,9 @@ DETECTORS = ("YuNet", "Haar cascade")
 
 @cache
 def astronaut() -> UInt8Array:
-    from skimage import data
+    import skimage.data
 
-    picture: UInt8Array = data.astronaut()
+    picture: UInt8Array = skimage.data.astronaut()
     return picture
 
 
@@ -113,21 +115,21 @@ def test_gray_pictures_and_those_that_are_one_face(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 3000, 3), (3000, 2), (7, 5, 3)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 3000, 3), (40_000, 2), (7, 5, 3)])
 def test_pictures_without_a_face(name: str, shape: tuple[int, ...]) -> None:
     assert detector(name).detect(np.full(shape, 90, dtype=np.uint8)) == []
 
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_the_largest_comes_first(name: str) -> None:
-    half = cv2.resize(astronaut(), None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)
-    page = np.full((512, 900, 3), 128, dtype=np.uint8)
-    page[: half.shape[0], : half.shape[1]] = half
-    page[:, 388:] = astronaut()
+    large = astronaut()[:256, 104:360]
+    page = np.full((256, 440, 3), 128, dtype=np.uint8)
+    page[:180, :180] = cv2.resize(large, (180, 180), interpolation=cv2.INTER_AREA)
+    page[:, 184:] = large
     found = detector(name).detect(page)
     areas = [face.box[2] * face.box[3] for face in found]
     assert len(found) >= 2 and areas == sorted(areas, reverse=True)
-    assert found[0].box[0] > 388
+    assert found[0].box[0] > 184
 
 
 @pytest.mark.parametrize("name", DETECTORS)
@@ -140,24 +142,13 @@ def test_many_threads_get_what_one_gets(name: str) -> None:
     assert all(together)
 
 
-@pytest.mark.parametrize("degrees", [-30, 20])
+@pytest.mark.parametrize("degrees", [-20, -10, 10, 20])
 def test_a_turned_face_is_cropped_upright(degrees: float) -> None:
-    face = detector("YuNet").detect(astronaut())[0]
-    assert face.landmarks is not None
-    height, width = astronaut().shape[:2]
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1)
-    points = np.hstack([face.landmarks, np.ones((5, 1))]) @ turn.T
-    there = Face(face.box, 1.0, points.astype(np.float32))
-    assert alike(faces.crop(turned(astronaut(), degrees), there), faces.crop(astronaut(), face)) > 0.97
-
-
-@pytest.mark.parametrize("degrees", [-10, 10])
-def test_landmarks_undo_some_of_a_turn(degrees: float) -> None:
-    """YuNet sees less of a small face's turn than there is."""
     picture = turned(astronaut(), degrees)
     upright = faces.crop(astronaut(), detector("YuNet").detect(astronaut())[0])
     first = detector("YuNet").detect(picture)[0]
-    assert alike(faces.crop(picture, first), upright) > 0.08 + alike(faces.crop(picture, Face(first.box, 1.0)), upright)
+    assert alike(faces.crop(picture, first), upright) > 0.9
+    assert alike(faces.crop(picture, Face(first.box, 1.0)), upright) < 0.87, "or the test would show nothing"
 
 
 def test_framing_is_fer2013s() -> None:
@@ -193,6 +184,43 @@ def test_a_huge_face_is_reduced_without_aliasing() -> None:
     crop = faces.crop(stripes, Face((30000.0, 300.0, 2400.0, 2400.0), 1.0))
     assert crop.shape == (faces.LARGEST_CROP, faces.LARGEST_CROP)
     assert np.ptp(crop[10:-10, 10:-10].astype(int)) < 60, "alternate columns average out"
+
+
+def test_the_framing_is_measured_and_shipped() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert faces.FACE_CROP.name in project["tool"]["setuptools"]["package-data"]["fer_bench"]
+    measured = json.loads(faces.FACE_CROP.read_bytes())
+    assert measured["data"]["name"] == "fer2013" and len(measured["data"]["fingerprint"]) == 64
+    assert set(DETECTORS) < set(measured)
+    for name in DETECTORS:
+        entry = measured[name]
+        assert entry["images"] >= 2000 and 0.5 < entry["found"] <= 1
+        assert entry["PrivateTest"]["images"] >= 1000
+        # What is used is as good on PublicTest as any way that was tried, within a standard error.
+        ways = entry["PublicTest"]["accuracy"]
+        means = {way: np.mean([score["all"] for score in ways[way].values()]) for way in ways if way != "whole"}
+        assert max(means.values()) - means[entry["framing"]] < 0.9
+        typical = faces.typical_face(name == "YuNet")
+        x, y, width, height = typical.box
+        assert abs(x + width / 2 - 0.5) < 0.03 and abs(y + height / 2 - 0.5) < 0.03, "FER2013 centres its faces"
+        assert typical.landmarks is None or ((typical.landmarks > 0.2) & (typical.landmarks < 0.8)).all()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", DETECTORS)
+def test_the_framing_can_be_measured_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    face_crop = importlib.import_module("face_crop")
+    dataset = data.load("fer2013")
+    found = face_crop.largest(detector(name), face_crop.fer2013_part(dataset, "train", 150).pictures)
+    again = face_crop.calibrate(found, dataset.images.shape[1])
+    recorded = json.loads(faces.FACE_CROP.read_bytes())[name]
+    assert abs(again["found"] - recorded["found"]) < 0.1
+    np.testing.assert_allclose(again["box"], recorded["box"], atol=0.05)
+    if name == "YuNet":
+        np.testing.assert_allclose(again["landmarks"], recorded["landmarks"], atol=0.03)
 
 
 # which detector
