@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[argparse.Namespace], int] = options.command
         return command(options)
     except KeyboardInterrupt:
-        print("fer_bench: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        goes_on = "; the same command goes on from where it was" if arguments[:1] in (["run"], ["tune"]) else ""
+        print(f"fer_bench: stopped{goes_on}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `fer_bench list | head`
         sys.stderr.close()
@@ -161,6 +162,8 @@ def _run(options: argparse.Namespace) -> int:
         raise FerBenchError("say what to run: --all, or --model NAME ... (see `fer_bench list`)")
     if options.all and (options.protocol or options.recipe):
         raise FerBenchError("--all runs the whole suite; --protocol and --recipe go with --model")
+    for model in models:  # a wrong name is said before any data is fetched
+        registry.get_spec(model)
     template = RunRequest(
         model="", recipe="", protocol="", data_dir=options.data_dir,
         allow_partial=options.allow_partial, quick=options.quick,

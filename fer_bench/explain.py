@@ -110,7 +110,7 @@ def _traced(predictor: Predictor, image: UInt8Array) -> tuple[Tensor, _Trace]:
     """The (1, classes) logits of a picture, and how they came about."""
     shared = itertools.chain(predictor.network.parameters(), predictor.network.buffers())
     network = copy.deepcopy(predictor.network, {id(tensor): tensor for tensor in shared})
-    device = next(network.parameters()).device
+    device = next(iter(network.state_dict().values())).device
     x = to_input(prepare(image[None], predictor.size, predictor.channels), predictor.normaliser, device)
     x.requires_grad_(torch.is_grad_enabled())  # the weights of a frozen network have no gradient to lead to a map
     trace = _Trace()

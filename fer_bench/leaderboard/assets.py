@@ -125,25 +125,30 @@ pre {
 }
 """
 
-SCRIPT = """const opposite = { ascending: "descending", descending: "ascending" };
+# Sorts the table of a heading by its column; the app's table uses it too. A cell without a value stays last.
+SORT = """const opposite = { ascending: "descending", descending: "ascending" };
 
-for (const button of document.querySelectorAll("thead button")) {
-  button.addEventListener("click", () => {
-    const heading = button.parentElement, table = heading.closest("table"), body = table.tBodies[0];
-    const numeric = heading.classList.contains("number");
-    const order = opposite[heading.getAttribute("aria-sort")] ?? (numeric ? "descending" : "ascending");
-    for (const other of heading.parentElement.children) other.removeAttribute("aria-sort");
-    heading.setAttribute("aria-sort", order);
-    const sign = order === "ascending" ? 1 : -1;
-    const value = row => row.children[heading.cellIndex].dataset.value;
-    body.append(...[...body.rows].sort((one, other) => {
-      const a = value(one), b = value(other);
-      // Empty cells stay last in either order.
-      if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
-      return sign * (numeric ? a - b : a.localeCompare(b));
-    }));
-  });
+function sort(heading) {
+  const body = heading.closest("table").tBodies[0], numeric = heading.matches(".number, .fb-number");
+  const first = numeric && heading.dataset.first !== "ascending" ? "descending" : "ascending";
+  const order = opposite[heading.getAttribute("aria-sort")] ?? first;
+  for (const other of heading.parentElement.children) other.removeAttribute("aria-sort");
+  heading.setAttribute("aria-sort", order);
+  const sign = order === "ascending" ? 1 : -1;
+  const value = row => row.children[heading.cellIndex].dataset.value;
+  body.append(...[...body.rows].sort((one, other) => {
+    const a = value(one), b = value(other);
+    if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
+    return sign * (numeric ? a - b : a.localeCompare(b, "en", { numeric: true }));
+  }));
 }
+"""
+
+SCRIPT = (
+    SORT
+    + """
+for (const button of document.querySelectorAll("thead button"))
+  button.addEventListener("click", () => sort(button.parentElement));
 
 document.getElementById("filter").addEventListener("input", event => {
   const words = event.target.value.toLowerCase().split(/\\s+/);
@@ -158,3 +163,4 @@ document.getElementById("filter").addEventListener("input", event => {
   }
 });
 """
+)

@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from fer_bench.leaderboard import text
+from fer_bench.leaderboard.assets import SORT
 from fer_bench.leaderboard.page import COLUMNS, Column
 from fer_bench.ui import messages
 
@@ -17,26 +18,9 @@ if TYPE_CHECKING:
 Cells = Mapping[str, Any]
 
 # Runs once; the table inside `element` is replaced when another protocol is picked, so all is heard from the outside.
-SCRIPT = """
-const opposite = { ascending: "descending", descending: "ascending" };
-const value = (row, index) => row.children[index].dataset.value;
-
-function sort(heading) {
-  const body = heading.closest("table").tBodies[0], index = heading.cellIndex;
-  const numeric = heading.classList.contains("fb-number");
-  const first = numeric && heading.dataset.first !== "ascending" ? "descending" : "ascending";
-  const order = opposite[heading.getAttribute("aria-sort")] ?? first;
-  for (const other of heading.parentElement.children) other.removeAttribute("aria-sort");
-  heading.setAttribute("aria-sort", order);
-  const sign = order === "ascending" ? 1 : -1;
-  body.append(...[...body.rows].sort((one, other) => {
-    const a = value(one, index), b = value(other, index);
-    // Empty cells stay last in either order.
-    if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
-    return sign * (numeric ? a - b : a.localeCompare(b, "en", { numeric: true }));
-  }));
-}
-
+SCRIPT = (
+    SORT
+    + """
 function filter() {
   const words = element.querySelector("input[type=search]").value.toLowerCase().split(/\\s+/);
   const recipe = element.querySelector("select").value;
@@ -59,6 +43,7 @@ element.addEventListener("click", event => {
   trigger("select", { model: row.dataset.model, recipe: row.dataset.recipe });
 });
 """
+)
 
 
 def _accuracy(row: Cells) -> str:
