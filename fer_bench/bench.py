@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,10 +14,13 @@ import filelock
 import numpy as np
 import torch
 
-from fer_bench import data, registry, weights
-from fer_bench.data.dataset import FaceDataset, IntArray
-from fer_bench.errors import FerBenchError
+from fer_bench import data, faces, registry, weights
+from fer_bench.data import sfew
+from fer_bench.data.dataset import FaceDataset, IntArray, UInt8Array
+from fer_bench.data.locate import cache_root
+from fer_bench.errors import DataNotFoundError, FerBenchError
 from fer_bench.fit import CHECKPOINT_SECONDS, Progress, TrainingData, fit
+from fer_bench.predict import Inputs
 from fer_bench.protocols import Fold, Protocol, get_protocol
 from fer_bench.provenance import code_info, device_name, network_cost, now
 from fer_bench.records import (
@@ -35,7 +39,7 @@ from fer_bench.records import (
     write_record,
 )
 from fer_bench.scoring import data_info, fold_info, mark_clean, near_copy_free, score_arrays
-from fer_bench.specs import VIEWS, ModelSpec, Recipe
+from fer_bench.specs import Crop, Input, ModelSpec, Recipe
 from fer_bench.trainer import Compute
 from fer_bench.transforms import prepare
 
@@ -70,7 +74,9 @@ class RunRequest:
     @property
     def source(self) -> tuple[str, str, str] | None:
         """The row whose shipped network it starts from, if it does."""
-        return ("fer2013", self.spec.name, "fer_bench") if self.resolved_recipe().pretrained == "fer2013" else None
+        if self.resolved_recipe().pretrained != "fer2013":
+            return None
+        return ("fer2013", *(self.spec.source or (self.spec.name, "fer_bench")))
 
     @property
     def name(self) -> str:
@@ -170,8 +176,6 @@ def run(
     """
     say = phase or (lambda _: None)
     spec, recipe, protocol = request.spec, request.resolved_recipe(), get_protocol(request.protocol)
-    if recipe.crop == "face":
-        raise FerBenchError(f"{request.name}: face crops are not there yet")
     if recipe.estimator is not None:
         compute = replace(compute, device="cpu", bf16=False)  # where scikit-learn works; the record says so
     request.folder.mkdir(parents=True, exist_ok=True)
@@ -189,6 +193,8 @@ def run(
             return finished
         code = code_info()
         folds = folds_for(request, dataset, protocol)
+        if unavailable := pretrained_unavailable(spec, recipe):
+            raise FerBenchError(f"{request.name}: {unavailable}; go online, or bring the Hub's cache (HF_HOME)")
         source, initial = _source_digest(request), _initial_state(request, spec, recipe)
         _begin(request, recipe, dataset, folds, source)
         outcomes = []
@@ -235,16 +241,33 @@ def _imagenet_reachable(name: str) -> bool:
 
 
 def pretrained_unavailable(spec: ModelSpec, recipe: Recipe, *, fetch: bool = True) -> str:
-    """Why a recipe's initial weights can't be had from outside, or an empty string.
+    """Why a recipe's initial weights or its face detector can't be had from outside, or an empty string.
 
-    Without `fetch` nobody asks the network, and weights that are not here can't be had.
+    Without `fetch` nobody asks the network, and what is not here can't be had.
     """
-    if recipe.pretrained != "imagenet" or _imagenet_cached(spec.imagenet_weights):
-        return ""
-    name = f"its ImageNet weights (timm/{spec.imagenet_weights})"
-    if not fetch:
-        return f"{name} are not here and would be fetched from the Hub"
-    return "" if _imagenet_reachable(spec.imagenet_weights) else f"{name} can't be reached on the Hub"
+    if recipe.pretrained == "imagenet" and not _imagenet_cached(spec.imagenet_weights):
+        name = f"its ImageNet weights (timm/{spec.imagenet_weights})"
+        if not fetch:
+            return f"{name} are not here and would be fetched from the Hub"
+        if not _imagenet_reachable(spec.imagenet_weights):
+            return f"{name} can't be reached on the Hub"
+    if recipe.crop == "yunet" and not _yunet_here():
+        if not fetch:
+            return "YuNet, its face detector, is not here and would be fetched from the Hub"
+        try:
+            _detector("yunet")
+        except DataNotFoundError as error:
+            return str(error)
+    return ""
+
+
+def _yunet_here() -> bool:
+    """Whether `faces.find_detector` has YuNet without asking the network."""
+    import huggingface_hub
+
+    kept = cache_root() / "models" / faces.HUB_FILE
+    cached = huggingface_hub.try_to_load_from_cache(faces.HUB_MODEL, faces.HUB_FILE, revision=faces.HUB_REVISION)
+    return bool(os.environ.get("FER_BENCH_YUNET")) or kept.exists() or isinstance(cached, str)
 
 
 def _source_path(request: RunRequest) -> Path | None:
@@ -265,18 +288,16 @@ def _initial_state(request: RunRequest, spec: ModelSpec, recipe: Recipe) -> dict
     if recipe.pretrained == "none":
         return None
     if recipe.pretrained == "imagenet":
-        unavailable = pretrained_unavailable(spec, recipe)
-        if unavailable:
-            raise FerBenchError(f"{request.name}: {unavailable}; set HF_HOME to a cache that has them, or go online")
         import timm
 
         return dict(timm.create_model(spec.imagenet_weights, pretrained=True).state_dict())
     source = _source_path(request)
-    assert source is not None
+    assert source is not None and request.source is not None
     if not source.exists():
+        protocol, model, name = request.source
         raise FerBenchError(
             f"{request.name} starts from {source.name}, which is not there: "
-            f"run `python -m fer_bench run --model {spec.name} --protocol fer2013 --recipe fer_bench` first"
+            f"run `python -m fer_bench run --model {model} --protocol {protocol} --recipe {name}` first"
         )
     return dict(weights.load(source).network.state_dict())
 
@@ -321,12 +342,56 @@ def _finished_fold(folder: Path, number: int) -> tuple[FoldInfo, dict[str, ANY_F
         return None
 
 
-def training_data(spec: ModelSpec, dataset: FaceDataset, fold: Fold) -> TrainingData:
-    """A fold's images at the model's input size."""
+def inputs_for(
+    dataset: FaceDataset, indices: IntArray, size: int, channels: int, crop: Crop = "whole", input: Input = "pixels"
+) -> Inputs:
+    """What a model sees of some pictures: (N, size, size[, 3]) uint8, or (N, F) float64 features.
+
+    Args:
+        crop, input: as in `Recipe`.
+
+    Raises:
+        DataNotFoundError: the data set has no published features, or YuNet is not to be had.
+    """
+    if input == "published_features":
+        return sfew.published_features(dataset)[indices]
+    if crop == "whole":
+        return prepare(dataset.images[indices], size, channels)
+    seen = [prepare(_face(dataset, int(index), crop)[None], size, channels) for index in indices]
+    return np.concatenate([prepare(dataset.images[:0], size, channels), *seen])
+
+
+# Finding the face of a film's frame takes some 50 ms, and one fold trains on it and another tests on it.
+_FOUND: dict[tuple[str, str, int], faces.Face | None] = {}
+
+
+def _face(dataset: FaceDataset, index: int, crop: Crop) -> UInt8Array:
+    """The largest face of a picture, or all of it where none is found."""
+    picture = dataset.images[index]
+    key = (dataset.fingerprint, crop, index)
+    if key not in _FOUND:
+        _FOUND[key] = next(iter(_detector(crop).detect(picture)), None)
+    found = _FOUND[key]
+    return picture if found is None else faces.crop(picture, found)
+
+
+@functools.cache
+def _detector(crop: Crop) -> faces.Detector:
+    if crop == "viola_jones":
+        return faces.HaarCascade("bundled with OpenCV")
+    detector = faces.find_detector()
+    if detector.name != faces.YuNet.name:
+        raise DataNotFoundError(f"YuNet, the face detector, can't be had: the {detector.name} is {detector.note}")
+    return detector
+
+
+def training_data(spec: ModelSpec, dataset: FaceDataset, fold: Fold, recipe: Recipe | None = None) -> TrainingData:
+    """A fold as a model sees it by a recipe, or without one, whole pictures."""
+    how = (spec.size, spec.channels) if recipe is None else (spec.size, spec.channels, recipe.crop, recipe.input)
     return TrainingData(
-        train_images=prepare(dataset.images[fold.train], spec.size, spec.channels),
+        train_images=inputs_for(dataset, fold.train, *how),
         train_targets=dataset.targets[fold.train],
-        select_images=prepare(dataset.images[fold.select], spec.size, spec.channels),
+        select_images=inputs_for(dataset, fold.select, *how),
         select_targets=dataset.targets[fold.select],
         classes=dataset.labels.classes,
     )
@@ -347,7 +412,7 @@ def _run_fold(
     spec = request.spec
     checkpoint = request.folder / f"checkpoint{number}.pt"
     fitted = fit(
-        spec, recipe, training_data(spec, dataset, fold),
+        spec, recipe, training_data(spec, dataset, fold, recipe),
         seed=request.seed, fold=number, compute=compute, checkpoint=checkpoint, progress=progress,
         initial=initial,
         checkpoint_seconds=checkpoint_seconds,
@@ -370,11 +435,11 @@ def _run_fold(
     started = time.monotonic()
     arrays: dict[str, ANY_FLOAT] = {}
     for part, indices in (("select", fold.select), ("test", fold.test)):
-        images = dataset.images[indices]
+        images = inputs_for(dataset, indices, spec.size, spec.channels, recipe.crop, recipe.input)
         arrays[f"{part}_ids"] = dataset.ids[indices]
         arrays[f"{part}_targets"] = dataset.targets[indices].astype(np.int8)
         arrays[f"{part}_fold"] = np.full(len(indices), number, dtype=np.int8)
-        for view in VIEWS:
+        for view in predictor.views:
             arrays[f"{part}_{view}"] = predictor.predict(images, view)
     info = fold_info(
         fold,

@@ -232,21 +232,30 @@ def find_detector(path: Path | None = None) -> Detector:
     """YuNet from `path`, from the file that FER_BENCH_YUNET names, or from the Hub; else the Haar cascade.
 
     What the Hub gave is kept in the user's cache; it is asked once a process, and not where HF_HUB_OFFLINE is set.
+    Where the environment names no usable file, the cascade is at work and its note says why. Notes hold no path:
+    visitors of the app read them.
 
     Raises:
-        FerBenchError: the file that was named is missing or is not YuNet.
+        FerBenchError: `path` is missing or is not YuNet.
     """
-    if named := path or os.environ.get("FER_BENCH_YUNET"):
+    if path is not None:
+        return _from_file(path)
+    if named := os.environ.get("FER_BENCH_YUNET"):
         try:
-            network = Path(named).read_bytes()
-        except OSError as error:
-            raise FerBenchError(
-                f"{named}: expected YuNet's ONNX file ({error.strerror}); name it with FER_BENCH_YUNET, or nothing"
-            ) from error
-        return YuNet(network, f"from {named}")
+            return _from_file(Path(named))
+        except FerBenchError:
+            return HaarCascade("less able than YuNet: FER_BENCH_YUNET names no file of YuNet's")
     with _FETCHING:
         fetched, note = _fetched()
     return HaarCascade(note) if fetched is None else YuNet(fetched, note)
+
+
+def _from_file(path: Path) -> YuNet:
+    try:
+        network = path.read_bytes()
+    except OSError as error:
+        raise FerBenchError(f"{path}: expected YuNet's ONNX file ({error.strerror})") from error
+    return YuNet(network, f"from {path.name}")
 
 
 _FETCHING = threading.Lock()
@@ -264,7 +273,7 @@ def _fetched() -> tuple[bytes | None, str]:
             with contextlib.suppress(OSError):
                 if _genuine(network := Path(path).read_bytes()):
                     return network, note
-    without = f"less able than YuNet, which was not found in {kept} or named by FER_BENCH_YUNET"
+    without = "less able than YuNet, which was not found in the cache or named by FER_BENCH_YUNET"
     if constants.HF_HUB_OFFLINE:
         return None, f"{without}; HF_HUB_OFFLINE is set"
     try:

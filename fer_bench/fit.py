@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from fer_bench import registry
 from fer_bench.data.dataset import IntArray, UInt8Array
 from fer_bench.errors import FerBenchError
-from fer_bench.predict import Predictor, to_input
+from fer_bench.predict import Inputs, Predictor, to_input
 from fer_bench.records import replacing
 from fer_bench.specs import ModelSpec, Recipe
 from fer_bench.trainer import Compute, Trainer, derived_seed, learning_rate
@@ -42,18 +42,21 @@ class DivergedError(FerBenchError):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """One fold's images at the model's size, (N, S, S[, 3]), and labels, (N,); `select_*` may be empty."""
+    """One fold's images at the model's size, or features, and labels, (N,); `select_*` may be empty."""
 
-    train_images: UInt8Array
+    train_images: Inputs
     train_targets: IntArray
-    select_images: UInt8Array
+    select_images: Inputs
     select_targets: IntArray
     classes: tuple[str, ...]
 
 
 @dataclass
 class Fitted:
-    """A trained predictor, its history a row an epoch, and the epoch that it was taken from (from 1)."""
+    """A trained predictor, its history and the epoch that it was taken from (from 1).
+
+    The history has a row an epoch, or the rows of the network's own `fit`.
+    """
 
     predictor: Predictor
     history: list[dict[str, float]]
@@ -87,7 +90,7 @@ class _Batches(Dataset[tuple[UInt8Array, IntArray]]):
 
     def __getitem__(self, item: tuple[int, IntArray]) -> tuple[UInt8Array, IntArray]:
         seed, indices = item
-        images = self._augmenter(self._data.train_images[indices], seed)
+        images = self._augmenter(cast(UInt8Array, self._data.train_images)[indices], seed)
         return images, self._data.train_targets[indices]
 
 
@@ -114,7 +117,7 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
     return max(1, n // batch_size + (n % batch_size > 1))
 
 
-def _evaluate(predictor: Predictor, images: UInt8Array, targets: IntArray) -> tuple[float, float]:
+def _evaluate(predictor: Predictor, images: Inputs, targets: IntArray) -> tuple[float, float]:
     """Cross-entropy and accuracy of the plain view."""
     probabilities = predictor.predict(images)
     correct = probabilities[np.arange(len(targets)), targets]
@@ -166,7 +169,7 @@ def fit(
     if recipe.select == "best_epoch" and not len(data.select_targets):
         raise FerBenchError(f"{spec.name}.{recipe.name} selects on `select`, and this fold has none")
     if recipe.estimator is not None:
-        return _fit_at_once(spec, recipe, recipe.estimator, data, compute)
+        return _fit_at_once(spec, recipe, recipe.estimator, data, compute, derived_seed(seed, fold), initial)
     assert recipe.batch_size is not None and recipe.optimizer is not None
     trainer = Trainer(spec, recipe, len(data.classes), seed=seed, fold=fold, compute=compute, initial=initial)
     device = trainer.device
@@ -279,31 +282,50 @@ def _predictor(spec: ModelSpec, recipe: Recipe, data: TrainingData, network: nn.
         size=spec.size,
         channels=spec.channels,
         crop=recipe.crop,
-        normaliser=Normaliser.fitted(recipe.normalisation, data.train_images),
+        input=recipe.input,
+        normaliser=Normaliser.fitted(recipe.normalisation, _pixels(data)),
     )
 
 
+def _pixels(data: TrainingData) -> UInt8Array:
+    """The training images; of features, which have no pixels to be normalised by, one black one."""
+    images = data.train_images
+    return np.zeros((1, 1, 1), dtype=np.uint8) if images.ndim == 2 else cast(UInt8Array, images)
+
+
 def _fit_at_once(
-    spec: ModelSpec, recipe: Recipe, estimator: Mapping[str, Any], data: TrainingData, compute: Compute
+    spec: ModelSpec,
+    recipe: Recipe,
+    estimator: Mapping[str, Any],
+    data: TrainingData,
+    compute: Compute,
+    seed: int,
+    initial: dict[str, Tensor] | None,
 ) -> Fitted:
-    """What the network's own `fit` makes of it, on the processor; the history has one row."""
+    """What the network's own `fit` makes of it, on the processor; the history is its own, or has one row."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     torch.set_num_threads(compute.threads)
+    torch.manual_seed(seed)
     network = registry.build(spec, len(data.classes), **recipe.model_options).eval()
+    if initial is not None:
+        cast(Any, network).start_from(initial)
     predictor = _predictor(spec, recipe, data, network)
     started = time.monotonic()
-    images = to_input(data.train_images, predictor.normaliser, torch.device("cpu"))
+    images = predictor.tensor(data.train_images, torch.device("cpu"))
     try:
         with threadpool_limits(compute.threads):  # NumPy's and SciPy's own
-            cast(Any, network).fit(images, torch.from_numpy(data.train_targets), **estimator)
+            history = cast(Any, network).fit(images, torch.from_numpy(data.train_targets), **estimator)
     except ValueError as error:  # scikit-learn's words for images that it can't be fitted to
         raise FerBenchError(f"{spec.name}.{recipe.name} can't be fitted to these images: {error}") from error
-    row = {"epoch": 1.0}
+    history = history or [{"epoch": 1.0}]
+    row = history[-1]
     if len(data.select_targets):
         row["select_loss"], row["select_accuracy"] = _evaluate(predictor, data.select_images, data.select_targets)
-    row["seconds"] = time.monotonic() - started
-    return Fitted(predictor, [row], 1, row["seconds"], [compute.threads])
+    seconds = (time.monotonic() - started) / len(history)  # it was timed as a whole
+    for row in history:
+        row["seconds"] = seconds
+    return Fitted(predictor, history, int(row["epoch"]), sum(row["seconds"] for row in history), [compute.threads])
 
 
 def _as_is(batch: Any) -> Any:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from fer_bench.data.dataset import UInt8Array
-from fer_bench.specs import View
+from fer_bench.errors import FerBenchError
+from fer_bench.specs import VIEWS, Crop, Input, View
 from fer_bench.transforms import Float32Array, Normaliser, prepare, views
+
+# (N, H, W[, 3]) uint8 images or (N, F) float64 features.
+Inputs = UInt8Array | npt.NDArray[np.float64]
 
 
 def to_input(images: UInt8Array, normaliser: Normaliser, device: torch.device) -> Tensor:
@@ -31,7 +37,7 @@ class Predictor:
     Attributes:
         network: in evaluation mode, (N, C, size, size) float32 -> (N, classes) logits.
         classes: the class names, in the order of the probabilities.
-        size, channels, normaliser, crop: how a picture becomes the network's input.
+        size, channels, normaliser, crop, input: how a picture becomes the network's input.
         metadata: where it comes from: model, recipe, protocol, seed and so on, as stored with the weights.
     """
 
@@ -40,28 +46,50 @@ class Predictor:
     size: int
     channels: int
     normaliser: Normaliser
-    crop: Literal["whole", "face"] = "whole"
+    crop: Crop = "whole"
+    input: Input = "pixels"
     metadata: dict[str, Any] = field(default_factory=dict)
 
-    def predict(self, images: UInt8Array, view: View = "plain", batch_size: int = 256) -> Float32Array:
+    @property
+    def views(self) -> tuple[View, ...]:
+        """What `predict` can average over: features have no mirror image and no crops."""
+        return VIEWS if self.input == "pixels" else ("plain",)
+
+    @property
+    def sees_faces(self) -> bool:
+        """Whether it was trained on faces, not on whole scenes; a picture of the other data sets is a face."""
+        return self.crop != "whole" or self.metadata.get("dataset") != "sfew"
+
+    def tensor(self, batch: Inputs, device: torch.device) -> Tensor:
+        """The network's input from images at its size, or from features."""
+        if self.input == "pixels":
+            return to_input(cast(UInt8Array, batch), self.normaliser, device)
+        return torch.from_numpy(batch).to(device, torch.float32)
+
+    def predict(self, images: Inputs, view: View = "plain", batch_size: int = 256) -> Float32Array:
         """Class probabilities, in float32 arithmetic whatever the training's precision was.
 
         Args:
-            images: (N, H, W) uint8 gray or (N, H, W, 3) uint8 RGB, any size.
-            view: plain, flip (mean over the image and its mirror) or ten_crop.
+            images: (N, H, W) uint8 gray or (N, H, W, 3) uint8 RGB, any size; or the features that it takes, (N, F).
+            view: plain, flip (mean over the image and its mirror) or ten_crop; one of `views`.
 
         Returns:
             (N, classes) float32; rows sum to one.
+
+        Raises:
+            FerBenchError: images for a network that takes features, or the other way round.
         """
+        if (images.ndim == 2) != (self.input == "published_features"):
+            taken = "pictures" if self.input == "pixels" else "SFEW's published features, not pictures"
+            raise FerBenchError(f"this network takes {taken}; got an array of shape {images.shape}")
         device = next(iter(self.network.state_dict().values())).device
         batches = []
         with torch.inference_mode():
             for start in range(0, len(images), batch_size):
-                batch = prepare(images[start : start + batch_size], self.size, self.channels)
                 total: Tensor | None = None
                 count = 0
-                for version in views(batch, view):
-                    logits = self.network(to_input(version, self.normaliser, device))
+                for version in self._versions(images[start : start + batch_size], view):
+                    logits = self.network(self.tensor(version, device))
                     probabilities = torch.softmax(logits.float(), dim=1)
                     total = probabilities if total is None else total + probabilities
                     count += 1
@@ -70,3 +98,10 @@ class Predictor:
         if not batches:
             return np.empty((0, len(self.classes)), dtype=np.float32)
         return np.concatenate(batches)
+
+    def _versions(self, batch: Inputs, view: View) -> Iterable[Inputs]:
+        """What the probabilities of a view are averaged over."""
+        if self.input == "pixels":
+            return views(prepare(cast(UInt8Array, batch), self.size, self.channels), view)
+        assert view in self.views
+        return (batch,)

@@ -125,8 +125,7 @@ def recognise(
 ) -> Recognition:
     """Find the faces of a picture and classify them.
 
-    Every network of the benchmark was trained on pictures that are one face, so a face is cropped whatever
-    the `crop` of the predictor.
+    A network that was trained on whole scenes (`Predictor.sees_faces`) is shown the whole picture for each face.
 
     Args:
         picture: (H, W, 3) uint8 RGB or (H, W) uint8 gray.
@@ -139,7 +138,10 @@ def recognise(
     detection_ms = 0.0 if detector is None else 1000 * (time.perf_counter() - started)
     kept = found[:limit]
     crops = [picture if face is None else faces.crop(picture, face) for face in kept]
-    opinions = [_opinions(name, predictor, crops) for name, predictor in predictors.items()] if crops else []
+    opinions = [
+        _opinions(name, predictor, crops if predictor.sees_faces else [picture] * len(crops))
+        for name, predictor in (predictors.items() if crops else ())
+    ]
     return Recognition(
         size=(picture.shape[1], picture.shape[0]),
         detector="" if detector is None else detector.name,

@@ -20,6 +20,8 @@ Normalisation = Literal["unit", "half", "standard", "mean_image", "imagenet"]
 Augmentation = Literal["none", "flip", "flip_shift", "modern", "modern_light"]
 View = Literal["plain", "flip", "ten_crop"]
 VIEWS: tuple[View, ...] = ("plain", "flip", "ten_crop")
+Input = Literal["pixels", "published_features"]
+Crop = Literal["whole", "viola_jones", "yunet"]
 
 
 def check_name(what: str, name: str) -> None:
@@ -83,6 +85,7 @@ class Recipe:
         estimator: keyword arguments of the network's own `fit`, for a model that is fitted in one go and not
             trained in steps. Exactly one of epochs, steps and estimator is given; batch_size and optimizer
             go with the first two.
+        input: pixels, or what the data set's authors published of each picture instead (with an estimator only).
         normalisation: unit: x / 255; half: (x / 255 - 0.5) / 0.5; standard: the training part's own mean and
             deviation, a scalar a channel; mean_image: x / 255 minus the training part's mean image;
             imagenet: ImageNet's channel means and deviations.
@@ -92,7 +95,8 @@ class Recipe:
         patience: epochs without a better `select` accuracy before an early stop (with best_epoch only).
         mixup: the alpha of the Beta distribution; 0 is off.
         ema: the decay a step of the averaged network; 0 is off.
-        crop: what of a picture the model sees.
+        crop: what of a picture the model sees: all of it, or its largest face, found by OpenCV's Haar cascade
+            (Viola and Jones) or by YuNet; all of it where no face is found.
         pretrained: where the initial weights come from.
         frozen: train the last layer only.
         model_options: keyword arguments of the model's `build`, for variants that differ in one thing.
@@ -108,6 +112,7 @@ class Recipe:
     epochs: int | None = None
     steps: int | None = None
     estimator: Mapping[str, Any] | None = None
+    input: Input = "pixels"
     schedule: Schedule = Schedule()
     loss: Loss = Loss()
     normalisation: Normalisation = "unit"
@@ -118,7 +123,7 @@ class Recipe:
     mixup: float = 0.0
     ema: float = 0.0
     clip_grad_norm: float | None = None
-    crop: Literal["whole", "face"] = "whole"
+    crop: Crop = "whole"
     pretrained: Literal["none", "imagenet", "fer2013"] = "none"
     frozen: bool = False
     model_options: Mapping[str, Any] = field(default_factory=dict)
@@ -132,12 +137,17 @@ class Recipe:
             raise ValueError(f"recipe {self.name}: batch_size and optimizer go with epochs or steps, and only there")
         if self.patience is not None and self.select != "best_epoch":
             raise ValueError(f"recipe {self.name}: patience needs select='best_epoch'")
+        if self.input != "pixels" and (self.estimator is None or self.crop != "whole"):
+            raise ValueError(f"recipe {self.name}: published features need an estimator, and have no crop")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, every field in full; `estimator` only where there is one."""
+        """Plain JSON values, every field in full; `estimator` and `input` only where they are not the default."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        if self.estimator is None:  # younger than the first records, which the digest without it must still find
+        # Younger than the first records, which the digest without them must still find.
+        if self.estimator is None:
             del values["estimator"]
+        if self.input == "pixels":
+            del values["input"]
         return values
 
     def digest(self) -> str:
@@ -166,11 +176,15 @@ class ModelSpec:
             `model_options` and returns a `torch.nn.Module` from (N, channels, size, size) float32 to
             (N, num_classes) logits. For recipes with an `estimator` the module has a method
             `fit(images, targets, **estimator)` that sets all its weights from such images and (N,) int64
-            labels, the same each time, also where some classes have none.
+            labels, the same each time after the same `torch.manual_seed`, also where some classes have none. It
+            may return its history, a dict of floats a row, each with its "epoch". For recipes whose `input` are
+            features it also takes those in place of images, (N, F) float32, where NaN is a missing value.
         size, channels: the input, in pixels a side and 1 (gray) or 3 (RGB).
         parameters: the learned numbers at seven classes with default options, running statistics excluded.
         keras_parameters: the same with batch norm's two running statistics, where a paper counts them.
         imagenet_weights: the name of timm's pretrained weights, for recipes that start from them.
+        source: the model and the recipe whose shipped FER2013 network its recipes with `pretrained="fer2013"` start
+            from; empty is its own `fer_bench`. A module with an estimator takes it by `start_from(state_dict)`.
         not_shipped: why its networks never go into `weights/`; empty if they do.
         revision: raised by hand when the network changes; older records are then no longer "done".
     """
@@ -186,6 +200,7 @@ class ModelSpec:
     keras_parameters: int | None = None
     reported: tuple[Reported, ...] = ()
     imagenet_weights: str = ""
+    source: tuple[str, str] | tuple[()] = ()
     not_shipped: str = ""
     revision: int = 1
 

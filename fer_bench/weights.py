@@ -31,13 +31,16 @@ def sha256(path: Path) -> str:
 def save(predictor: Predictor, path: Path) -> str:
     """Write a predictor and return the file's sha256.
 
-    Kernels are stored as float16, which halves the file; vectors (biases, batch norms, running statistics)
-    stay float32. A run scores the network that it reads back, so what is scored is what is shipped.
+    Kernels are stored as float16, which halves the file; vectors (biases, batch norms) and what is no parameter
+    (running statistics, principal components) stay float32. A run scores the network that it reads back, so what
+    is scored is what is shipped.
     """
     from safetensors.torch import save_file
 
+    kernels = {name for name, value in predictor.network.named_parameters() if value.ndim > 1}
     tensors = {
-        f"network.{key}": _stored(value).cpu().contiguous() for key, value in predictor.network.state_dict().items()
+        f"network.{key}": (value.half() if key in kernels else value).cpu().contiguous()
+        for key, value in predictor.network.state_dict().items()
     }
     tensors["mean"] = torch.from_numpy(predictor.normaliser.mean).contiguous()
     tensors["std"] = torch.from_numpy(predictor.normaliser.std).contiguous()
@@ -52,6 +55,7 @@ def save(predictor: Predictor, path: Path) -> str:
                 "size": predictor.size,
                 "channels": predictor.channels,
                 "crop": predictor.crop,
+                **({"input": predictor.input} if predictor.input != "pixels" else {}),
             },
             sort_keys=True,
         ),
@@ -59,10 +63,6 @@ def save(predictor: Predictor, path: Path) -> str:
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata=header)
     return sha256(path)
-
-
-def _stored(value: Tensor) -> Tensor:
-    return value.half() if value.is_floating_point() and value.ndim > 1 else value
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Predictor:
@@ -115,6 +115,7 @@ def _predictor(path: Path, metadata: dict[str, Any], state: dict[str, Tensor]) -
         size=metadata.pop("size"),
         channels=metadata.pop("channels"),
         crop=metadata.pop("crop"),
+        input=metadata.pop("input", "pixels"),
         normaliser=Normaliser(np.asarray(state["mean"]), np.asarray(state["std"])),
         metadata=metadata,
     )
@@ -189,12 +190,21 @@ def load_published(workspace: Workspace, name: str) -> Predictor:
     """The shipped network of "model.recipe" or "model".
 
     Raises:
-        FerBenchError: as `published_name`, or the file can't be read.
+        FerBenchError: as `published_name`, or the file can't be read, or is not the one that its record scored.
     """
-    return load(workspace.weights / f"{published_name(workspace, name)}.safetensors")
+    row = published_name(workspace, name)
+    path = workspace.weights / f"{row}.safetensors"
+    records = _records(workspace, row)
+    if path.exists() and records and sha256(path) not in {record.folds[0].weights_sha256 for record in records}:
+        raise FerBenchError(f"{path}: damaged, or not the network of its record; fetch or train it again")
+    return load(path)
 
 
 def _published_accuracy(workspace: Workspace, row: str) -> float:
+    return max((record.accuracy(part="select") for record in _records(workspace, row)), default=0.0)
+
+
+def _records(workspace: Workspace, row: str) -> list[RunRecord]:
+    """The FER2013 records of "model.recipe"."""
     model, _, recipe = row.rpartition(".")
-    records = workspace.record_path("fer2013", model, recipe, 0).parent.glob("s*.json")
-    return max((read_record(path).accuracy(part="select") for path in records), default=0.0)
+    return [read_record(path) for path in workspace.record_path("fer2013", model, recipe, 0).parent.glob("s*.json")]

@@ -56,6 +56,18 @@ def test_rounds_are_at_the_start_and_every_so_often() -> None:
 
 
 def test_it_is_over_below_the_stopping_variance() -> None:
-    spread = np.array([-1.0, 1.0])  # variance 1
-    assert not removal().is_over(1 + 0.1001 * spread)
-    assert removal().is_over(1 + 0.0999 * spread)
+    assert removal().has_begun([0.5])
+    assert not removal().is_over([0.001, 0.0101])
+    assert removal().is_over([0.5, 0.0099])
+
+
+def test_the_original_starts_where_a_risen_variance_comes_back() -> None:
+    original = BimodalRemoval(start=50, every=50, start_variance=0.1)
+    for variances, begun in (
+        ([0.0], False),
+        ([0.0, 0.3, 0.2], False),
+        ([0.0, 0.3, 0.1], True),
+        ([0.3, 0.1, 0.2], True),
+    ):
+        assert original.has_begun(variances) == begun
+    assert not original.is_over([0.001]) and original.is_over([0.2, 0.001])

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from fer_bench import bench, data, metrics, scoring, weights
+from fer_bench import bench, data, faces, metrics, scoring, weights
 from fer_bench.bench import RunRequest, run
-from fer_bench.data.dataset import FaceDataset
+from fer_bench.data.dataset import FaceDataset, UInt8Array
 from fer_bench.errors import FerBenchError, UnknownNameError
 from fer_bench.fit import Progress
 from fer_bench.protocols import Fold, get_protocol
 from fer_bench.records import RunRecord, Workspace, arrays_digest, read_arrays, read_record
 from fer_bench.specs import VIEWS, ModelSpec, Optimizer
 from fer_bench.trainer import Compute
+from fer_bench.transforms import prepare
 
 COMPUTE = Compute(threads=1)
 
@@ -360,10 +362,60 @@ def test_a_transfer_is_as_old_as_its_source(workspace: Workspace, request_: RunR
     assert done(request) is not None
 
 
-def test_face_crops_are_refused_and_not_recorded(request_: RunRequest, other_spec: Any) -> None:
-    other_spec(recipes=(dataclasses.replace(tiny.PLAIN, crop="face"),))
-    with pytest.raises(FerBenchError, match="face crops are not there yet"):
+class _OneFace:
+    """Finds the same face in every picture that is not black."""
+
+    name, note = "YuNet", "a test's"
+
+    def detect(self, picture: UInt8Array) -> list[faces.Face]:
+        return [faces.Face((160.0, 40.0, 130.0, 130.0), 1.0)] if picture.any() else []
+
+
+@pytest.fixture
+def detectors() -> Iterator[None]:
+    bench._FOUND.clear()
+    bench._detector.cache_clear()
+    yield
+    bench._FOUND.clear()
+    bench._detector.cache_clear()
+
+
+@pytest.mark.usefixtures("detectors")
+def test_a_crop_is_the_face_or_the_whole_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    from skimage.data import astronaut
+
+    person = astronaut()
+    black = np.zeros_like(person)
+    frames = dataclasses.replace(tiny.dataset(), images=np.stack([black, person]), fingerprint="two frames")
+    monkeypatch.setattr(faces, "find_detector", _OneFace)
+    for crop, detector in (("viola_jones", faces.HaarCascade("")), ("yunet", _OneFace())):
+        seen = bench.inputs_for(frames, np.array([1, 0, 1]), 32, 1, crop)  # type: ignore[arg-type]
+        face, *_ = detector.detect(person)
+        assert seen.dtype == np.uint8 and seen.shape == (3, 32, 32)
+        np.testing.assert_array_equal(seen[2], prepare(faces.crop(person, face)[None], 32, 1)[0])
+        np.testing.assert_array_equal(seen[0], seen[2])
+        np.testing.assert_array_equal(seen[1], prepare(black[None], 32, 1)[0])
+        assert np.any(seen[0] != prepare(person[None], 32, 1)[0])
+    assert bench.inputs_for(frames, np.array([], dtype=np.int64), 32, 3, "yunet").shape == (0, 32, 32, 3)
+
+
+@pytest.mark.usefixtures("detectors")
+def test_without_yunet_a_row_says_so(request_: RunRequest, other_spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = dataclasses.replace(tiny.PLAIN, crop="yunet")
+    spec = other_spec(recipes=(recipe,))
+    monkeypatch.setattr(bench, "_yunet_here", lambda: False)
+    monkeypatch.setattr(faces, "find_detector", lambda: pytest.fail("asked the network"))
+    assert "would be fetched" in bench.pretrained_unavailable(spec, recipe, fetch=False)
+    monkeypatch.setattr(faces, "find_detector", lambda: faces.HaarCascade("less able"))
+    assert "can't be had: the Haar cascade is less able" in bench.pretrained_unavailable(spec, recipe)
+    with pytest.raises(FerBenchError, match=r"plain on synthetic, seed 0: YuNet.* can't be had"):
         run(request_, COMPUTE)
+    monkeypatch.setattr(faces, "find_detector", _OneFace)
+    assert bench.pretrained_unavailable(spec, recipe) == ""
+    run(request_, COMPUTE)
+    assert weights.load(request_.folder / "fold0.safetensors").crop == "yunet"
+    monkeypatch.setattr(faces, "find_detector", lambda: pytest.fail("a finished run needs no faces"))
+    run(request_, COMPUTE)
 
 
 def test_a_damaged_fold_is_trained_again(request_: RunRequest, monkeypatch: pytest.MonkeyPatch) -> None:

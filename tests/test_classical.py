@@ -14,6 +14,7 @@ import tiny
 import torch
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -22,7 +23,7 @@ from fer_bench import bench, data, leaderboard, registry, weights
 from fer_bench.bench import RunRequest, run
 from fer_bench.errors import FerBenchError
 from fer_bench.fit import Fitted, TrainingData, fit
-from fer_bench.models._estimators import LinearClassifier, NearestNeighbour, Qda
+from fer_bench.models._estimators import ForestOnFeatures, LinearClassifier, NearestNeighbour, Qda
 from fer_bench.records import Workspace, read_arrays
 from fer_bench.trainer import Compute
 
@@ -52,11 +53,12 @@ def fitted(name: str, given: TrainingData) -> Fitted:
     return fit(spec, spec.recipe("paper"), given, seed=0, compute=CPU)
 
 
-def flat(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    return images.reshape(len(images), -1) / 255
+def flat(images: Any) -> npt.NDArray[np.float64]:
+    result: npt.NDArray[np.float64] = images.reshape(len(images), -1) / 255
+    return result
 
 
-def as_input(images: npt.NDArray[np.uint8]) -> torch.Tensor:
+def as_input(images: Any) -> torch.Tensor:
     return torch.from_numpy(images[:, None] / 255).float()
 
 
@@ -102,6 +104,30 @@ def test_qda_is_scikit_learns_on_principal_components() -> None:
     np.testing.assert_allclose(ours.numpy(), model.predict_proba(pca.transform(flat(OTHERS))), atol=0.03)
 
 
+@pytest.mark.parametrize("per_class", [(12,) * 7, FIVE, TWO], ids=["seven", "five", "two"])
+def test_the_forest_is_scikit_learns(per_class: tuple[int, ...], tmp_path: Path) -> None:
+    given = noise(per_class)
+    torch.manual_seed(3)
+    model = RandomForestClassifier(20, random_state=int(torch.randint(2**31, ())))
+    model.fit(flat(given.train_images).astype(np.float32), given.train_targets)
+    torch.manual_seed(3)
+    ours = torch.softmax(logits(network := ForestOnFeatures(torch.nn.Flatten(), 7), given, n_estimators=20), dim=1)
+    np.testing.assert_allclose(ours.numpy(), probabilities(model, flat(OTHERS)), atol=1e-6)
+    again = ForestOnFeatures(torch.nn.Flatten(), 7)
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again(as_input(OTHERS)), network(as_input(OTHERS)))
+
+
+def test_a_forest_stands_on_the_network_that_it_starts_from() -> None:
+    source = registry.build(registry.get_spec("ranjan_2"), 7).eval()
+    forest = cast(Any, registry.build(registry.get_spec("ranjan_2_forest"), 7).eval())
+    forest.start_from(source.state_dict())
+    with torch.no_grad():
+        seen = forest.body(as_input(OTHERS))
+        assert seen.shape == (len(OTHERS), 512)
+        assert torch.equal(cast(Any, source)[-1](seen), source(as_input(OTHERS)))
+
+
 def test_the_nearest_neighbour_is_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fer_bench.models._estimators.CHUNK", 5)
     model = KNeighborsClassifier(1).fit(flat(FEW.train_images), FEW.train_targets)
@@ -112,7 +138,7 @@ def test_the_nearest_neighbour_is_the_nearest(monkeypatch: pytest.MonkeyPatch) -
 
 def test_of_equally_near_faces_the_first_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fer_bench.models._estimators.CHUNK", 5)
-    face = FEW.train_images[:1]
+    face: Any = FEW.train_images[:1]
     twins = dataclasses.replace(FEW, train_images=np.repeat(face, 20, axis=0), train_targets=np.arange(20) % 7)
     twins.train_targets[0] = 4
     predictor = fitted("nearest_neighbour", twins).predictor

@@ -232,10 +232,20 @@ def test_a_named_file_must_be_the_network(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(FerBenchError, match="expected YuNet's ONNX file"):
         faces.find_detector(tmp_path)
     (tmp_path / "junk.onnx").write_bytes(b"no network at all")
-    monkeypatch.setenv("FER_BENCH_YUNET", str(tmp_path / "junk.onnx"))
-    with pytest.raises(FerBenchError, match=r"junk\.onnx: expected YuNet's ONNX file; OpenCV") as caught:
-        faces.find_detector()
+    with pytest.raises(FerBenchError, match=r"expected YuNet's ONNX file; OpenCV") as caught:
+        faces.find_detector(tmp_path / "junk.onnx")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["junk.onnx", "none.onnx"])
+def test_where_the_environment_names_no_network_the_cascade_works(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "junk.onnx").write_bytes(b"no network at all")
+    monkeypatch.setenv("FER_BENCH_YUNET", str(tmp_path / name))
+    found = faces.find_detector()
+    assert found.name == "Haar cascade" and "FER_BENCH_YUNET names no file" in found.note
+    assert str(tmp_path) not in found.note, "visitors of the app read it"
 
 
 def test_without_the_hub_the_cascade_works_and_says_why(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def test_the_papers_models_are_registered() -> None:
     }
     papers |= {"attentional_cnn", "attentional_cnn_wide", "hog_cnn_2", "hog_cnn_4"}
     papers |= {f"resnet{depth}{form}" for depth in (18, 50, 101) for form in ("", "_224")}
-    papers |= {"lda", "qda", "logreg"}
+    papers |= {"lda", "qda", "logreg", "leng_svm", "leng_mlp"}
     assert papers <= {spec.name for spec in SPECS}
 
 
@@ -148,6 +148,7 @@ RECIPE = Recipe(name="paper", note="", batch_size=1, epochs=1, optimizer=Optimiz
         ({"batch_size": None}, "batch_size and optimizer go with"),
         ({"optimizer": None}, "batch_size and optimizer go with"),
         ({"patience": 2}, "patience needs select='best_epoch'"),
+        ({"input": "published_features"}, "published features need an estimator, and have no crop"),
     ],
     ids=str,
 )
@@ -163,7 +164,8 @@ def test_digests_are_pinned() -> None:
         "no_dropout": "66645ef160d454b2",
     }
     fitted_at_once = Recipe(name="paper", note="", estimator={"C": 1.0})
-    assert fitted_at_once.to_dict()["estimator"] == {"C": 1.0}
+    assert fitted_at_once.to_dict()["estimator"] == {"C": 1.0} and "input" not in fitted_at_once.to_dict()
+    assert dataclasses.replace(fitted_at_once, input="published_features").digest() != fitted_at_once.digest()
     assert dataclasses.replace(fitted_at_once, estimator={"C": 2.0}).digest() != fitted_at_once.digest()
 
 

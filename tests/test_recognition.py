@@ -7,7 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,19 @@ def test_one_crop_of_any_size_to_both(height: int, width: int, gray: bool) -> No
     crop = np.random.default_rng(height).integers(0, 256, shape, dtype=np.uint8)
     [reading] = recognise(crop, {MODEL: shipped()}, None).readings
     np.testing.assert_array_equal(reading.opinions[0].probabilities, shipped().predict(crop[None])[0])
+
+
+def test_a_network_of_whole_scenes_is_shown_the_picture() -> None:
+    of_faces = shipped()
+    of_scenes = replace(of_faces, metadata=of_faces.metadata | {"dataset": "sfew"})
+    of_crops = replace(of_scenes, crop="viola_jones")
+    assert [predictor.sees_faces for predictor in (of_faces, of_scenes, of_crops)] == [True, False, True]
+    networks = {"faces": of_faces, "scenes": of_scenes, "crops": of_crops}
+    for reading in recognise(PAGE, networks, finder(*BOXES)).readings:
+        on_face, on_scene, on_crop = (opinion.probabilities for opinion in reading.opinions)
+        np.testing.assert_array_equal(on_crop, on_face)
+        np.testing.assert_allclose(on_scene, of_scenes.predict(PAGE[None])[0], atol=1e-5)
+        assert np.abs(on_scene - on_face).max() > 0.01
 
 
 def test_a_found_face_is_cropped_and_predicted_as_the_evaluator_would() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fer_bench import weights
 from fer_bench.errors import FerBenchError
 from fer_bench.fit import fit
 from fer_bench.predict import Predictor
+from fer_bench.records import Workspace
 from fer_bench.specs import VIEWS
 from fer_bench.trainer import Compute
 
@@ -26,7 +28,7 @@ METADATA = {"model": tiny.NAME, "model_revision": 1, "model_options": {}, "recip
 
 @pytest.fixture(scope="module")
 def trained() -> Predictor:
-    recipe = dataclasses.replace(tiny.PLAIN, epochs=1, normalisation="mean_image", crop="face")
+    recipe = dataclasses.replace(tiny.PLAIN, epochs=1, normalisation="mean_image", crop="yunet")
     predictor = fit(tiny.SPEC, recipe, tiny.training_data(), seed=0, compute=Compute()).predictor
     predictor.metadata = dict(METADATA)
     return predictor
@@ -86,6 +88,12 @@ def test_all_that_is_needed_travels_along(trained: Predictor, path: Path) -> Non
     np.testing.assert_array_equal(loaded.normaliser.mean, trained.normaliser.mean)
     np.testing.assert_array_equal(loaded.normaliser.std, trained.normaliser.std)
     assert loaded.normaliser.mean.shape == (1, 48, 48)
+
+
+def test_a_network_on_features_says_so_and_no_other(trained: Predictor, path: Path, tmp_path: Path) -> None:
+    assert "input" not in header(path)["fer_bench"] and weights.load(path).input == "pixels"
+    weights.save(dataclasses.replace(trained, input="published_features"), tmp_path / "other.safetensors")
+    assert weights.load(tmp_path / "other.safetensors").input == "published_features"
 
 
 def test_the_same_network_gives_the_same_bytes(trained: Predictor, tmp_path: Path) -> None:
@@ -190,3 +198,21 @@ def test_a_failed_write_leaves_the_old_file(trained: Predictor, path: Path, monk
         weights.save(dataclasses.replace(trained, metadata={}), path)
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_shipped_network_that_is_not_its_records_is_refused(workspace: Workspace) -> None:
+    """Damage that leaves a readable file would give wrong answers."""
+    shipped, record = Workspace(), "fer2013/lda.paper/s0.json"
+    path = workspace.weights / "lda.paper.safetensors"
+    path.parent.mkdir(parents=True)
+    content = bytearray((shipped.weights / path.name).read_bytes())
+    path.write_bytes(content)
+    (workspace.records / record).parent.mkdir(parents=True)
+    shutil.copyfile(shipped.records / record, workspace.records / record)
+    assert weights.load_published(workspace, "lda").classes
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FerBenchError, match=r"lda\.paper\.safetensors: damaged, or not the network of its record"):
+        weights.load_published(workspace, "lda")
+    (workspace.records / record).unlink()
+    assert weights.load_published(workspace, "lda").classes, "there is nothing to compare it with"

@@ -6,6 +6,7 @@ with its film; one frame lies byte-identical under two expressions, so an id is 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import re
@@ -110,7 +111,8 @@ def published_features(dataset: FaceDataset) -> Float64Array:
             return _aligned(rows, dataset)
 
 
-def _published_rows(content: bytes) -> dict[str, Float64Array]:
+@functools.lru_cache(maxsize=1)  # a run asks for each part of each fold, and a workbook takes a second
+def _published_rows(content: bytes) -> Mapping[str, Float64Array]:
     """Frames as class/name without a suffix -> (10,) float64."""
     import pandas as pd
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer_bench import registry
-from fer_bench.errors import FerBenchError
+from fer_bench.errors import DataNotFoundError, FerBenchError
 from fer_bench.leaderboard.board import manifest, manifest_path, render
 from fer_bench.protocols import get_protocol
 from fer_bench.records import (
@@ -24,10 +24,11 @@ from fer_bench.records import (
     read_arrays,
     read_record,
 )
-from fer_bench.specs import VIEWS, recipe_digest
+from fer_bench.specs import recipe_digest
 
 if TYPE_CHECKING:
     from fer_bench.data.dataset import FaceDataset
+    from fer_bench.predict import Predictor
 
 PARTS = ("select", "test")
 # Sums in another order differ in the last bits.
@@ -73,7 +74,7 @@ def verify(
 
     Args:
         workspace: where the records are.
-        with_weights: predict again with the networks in `weights/`.
+        with_weights: predict again with the networks in `weights/` and, of protocols that ship none, in `runs/`.
         data_dir: where to look for the data sets first.
         progress: called with the number of records checked, the number of all and the name of the next.
 
@@ -102,7 +103,7 @@ def verify(
             dataset = _same_data(record, dataset_of(record.data.name), result)
             if dataset is not None:
                 _check_labels(record, arrays, dataset, result)
-            if with_weights and record.protocol == "fer2013":
+            if with_weights and not record.external:
                 _check_weights(workspace, record, arrays, dataset, result)
         except FerBenchError as error:
             result.failures.append(str(error))
@@ -266,37 +267,68 @@ def _check_labels(record: RunRecord, arrays: Arrays, dataset: FaceDataset, resul
 def _check_weights(
     workspace: Workspace, record: RunRecord, arrays: Arrays, dataset: FaceDataset | None, result: VerifyResult
 ) -> None:
-    """Predict again with the shipped network, if it is this run's."""
+    """Predict again with this run's networks, if they are at hand."""
     from fer_bench import weights
 
-    path = workspace.weights / f"{record.model}.{record.recipe_name}.safetensors"
-    if not path.exists() or weights.sha256(path) != record.folds[0].weights_sha256:
+    networks = [path for fold in range(len(record.folds)) if (path := _network(workspace, record, fold)) is not None]
+    if len(networks) < len(record.folds):
         result.notes.append("no weights of this run here")
         return
+    name = f"{record.model}.{record.recipe_name}"
     if dataset is None:
-        result.notes.append(f"{path.name} not run: it needs the data set")
+        result.notes.append(f"{name} not run: it needs the data set")
         return
-    predictor = weights.load(path)
-    place = {str(id_): index for index, id_ in enumerate(dataset.ids)}
-    largest, switched, changes, bits = 0.0, 0, [], True
-    for part in PARTS:
-        images = dataset.images[[place[str(id_)] for id_ in arrays[f"{part}_ids"]]]
-        for view in VIEWS:
-            stored = arrays[f"{part}_{view}"]
-            again = predictor.predict(images, view)
-            bits = bits and np.array_equal(stored, again)
-            largest = max(largest, float(np.abs(stored - again).max()))
-            switched += int(np.sum(stored.argmax(axis=1) != again.argmax(axis=1)))
-            accuracy = float((again.argmax(axis=1) == arrays[f"{part}_targets"]).mean())
-            change = accuracy - record.accuracy(view, part)
-            if abs(change) > ACCURACY_TOLERANCE:
-                changes.append(f"{path.name}: {part} {view} accuracy is {100 * change:+.2f} points off the record's")
-    result.failures += changes
+    try:
+        again = _predicted_again([weights.load(path) for path in networks], arrays, dataset)
+    except DataNotFoundError as error:
+        result.notes.append(f"{name} not run: {error}")
+        return
+    largest, switched = 0.0, 0
+    for key, predicted in again.items():
+        part, _, view = key.partition("_")
+        stored = arrays[key]
+        largest = max(largest, float(np.abs(stored - predicted).max()))
+        switched += int(np.sum(stored.argmax(axis=1) != predicted.argmax(axis=1)))
+        accuracy = float((predicted.argmax(axis=1) == arrays[f"{part}_targets"]).mean())
+        change = accuracy - record.accuracy(view, part)
+        if abs(change) > ACCURACY_TOLERANCE:
+            result.failures.append(f"{name}: {part} {view} accuracy is {100 * change:+.2f} points off the record's")
     result.notes.append(
-        f"{path.name} gives the same probabilities, bit for bit"
-        if bits
-        else f"{path.name} predicted again: {switched} classes differ, probabilities by at most {largest:.1e}"
+        f"{name} gives the same probabilities, bit for bit"
+        if all(np.array_equal(arrays[key], predicted) for key, predicted in again.items())
+        else f"{name} predicted again: {switched} classes differ, probabilities by at most {largest:.1e}"
     )
+
+
+def _network(workspace: Workspace, record: RunRecord, fold: int) -> Path | None:
+    """The file of a fold's network: the shipped one, or, of protocols that ship none, the one that the run left."""
+    from fer_bench import weights
+
+    if record.protocol == "fer2013":
+        path = weights.published_path(workspace, record.model, record.recipe_name)
+    else:
+        path = workspace.run_folder(*record.row, record.seed) / f"fold{fold}.safetensors"
+    return path if path.exists() and weights.sha256(path) == record.folds[fold].weights_sha256 else None
+
+
+def _predicted_again(predictors: Sequence[Predictor], arrays: Arrays, dataset: FaceDataset) -> Arrays:
+    """The arrays of each part and view that the folds' networks predict."""
+    from fer_bench.bench import inputs_for
+
+    place = {str(id_): index for index, id_ in enumerate(dataset.ids)}
+    again = {}
+    for part in PARTS:
+        if not len(arrays[f"{part}_ids"]):
+            continue
+        for view in predictors[0].views:
+            again[f"{part}_{view}"] = np.empty_like(arrays[f"{part}_{view}"])
+        for fold, predictor in enumerate(predictors):
+            own = arrays[f"{part}_fold"] == fold
+            indices = np.array([place[str(id_)] for id_ in arrays[f"{part}_ids"][own]], dtype=np.int64)
+            seen = inputs_for(dataset, indices, predictor.size, predictor.channels, predictor.crop, predictor.input)
+            for view in predictor.views:
+                again[f"{part}_{view}"][own] = predictor.predict(seen, view)
+    return again
 
 
 def _check_board(workspace: Workspace, with_weights: bool) -> list[VerifyResult]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 
 import numpy as np
 import numpy.typing as npt
@@ -18,20 +20,28 @@ class BimodalRemoval:
         start, every: the epoch of the first round (epochs are counted from 1) and the epochs between two.
         alpha: 0 removes all above the mean error of the candidates; more leaves more in.
         stop_variance: a round at which the errors' variance is below it ends the training.
+        start_variance: the original's start: nothing is removed until the errors' variance, small while the network
+            knows nothing, has risen above it and come back.
     """
 
     start: int
     every: int
     alpha: float = 1.0
     stop_variance: float = 0.01
+    start_variance: float | None = None
 
     def is_due(self, epoch: int) -> bool:
         """Whether there is a round after this epoch."""
         return epoch >= self.start and (epoch - self.start) % self.every == 0
 
-    def is_over(self, errors: Errors) -> bool:
-        """Whether the errors of the samples still in, (N,), lie so close together that the training ends."""
-        return bool(np.var(errors) < self.stop_variance)
+    def has_begun(self, variances: Sequence[float]) -> bool:
+        """Whether samples are removed yet, by the errors' variances at all rounds up to now."""
+        start = self.start_variance
+        return start is None or any(v <= start for v in dropwhile(lambda v: v <= start, variances))
+
+    def is_over(self, variances: Sequence[float]) -> bool:
+        """Whether the errors lie so close together that the training ends; arguments as `has_begun`."""
+        return self.has_begun(variances) and variances[-1] < self.stop_variance
 
     def kept(self, errors: Errors) -> npt.NDArray[np.bool_]:
         """Which of the samples still in stay in, (N,) bool, by their errors, (N,)."""

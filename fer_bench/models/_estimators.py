@@ -6,7 +6,7 @@ They work on flat pixels. A class that the training images do not show has a pri
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -97,7 +97,20 @@ class Qda(nn.Module):
                 self.offset[label] = float(np.log(len(own) / len(points)) - np.log(variances).sum() / 2)
 
 
-class NearestNeighbour(nn.Module):
+class Grown(nn.Module):
+    """A module whose buffers named in `GROWN` are as long as `fit` makes them, also when a state is loaded."""
+
+    GROWN: ClassVar[tuple[str, ...]]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in self.GROWN:
+            if (value := state_dict.get(prefix + name)) is not None:
+                own = getattr(self, name)
+                setattr(self, name, torch.empty_like(value, dtype=own.dtype, device=own.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class NearestNeighbour(Grown):
     """(N, 1, 48, 48) in 0..1 -> (N, num_classes) logits: `CERTAIN` for the class of the nearest face, else 0.
 
     The distance is Euclidean, of equally near faces the first counts. Untrained it holds `faces` gray ones, so
@@ -109,6 +122,7 @@ class NearestNeighbour(nn.Module):
         labels: (faces,) int64.
     """
 
+    GROWN = ("faces", "squares", "labels")
     faces: Tensor
     squares: Tensor
     labels: Tensor
@@ -140,12 +154,74 @@ class NearestNeighbour(nn.Module):
         levels = _levels(images)
         self.faces, self.squares, self.labels = levels.to(torch.int8), levels.square().sum(dim=1), targets
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """As many faces as the state has."""
-        for name in ("faces", "squares", "labels"):
-            if (value := state_dict.get(prefix + name)) is not None:
-                setattr(self, name, torch.empty_like(value, device=self.faces.device))
-        super()._load_from_state_dict(state_dict, prefix, *args)
+
+class ForestOnFeatures(Grown):
+    """(N, 1, S, S) -> (N, num_classes) log-probabilities: a random forest on what a trained network sees.
+
+    Args:
+        body: (N, 1, S, S) -> (N, F), a network without its last layer; `start_from` sets its weights.
+
+    Attributes:
+        roots: (trees,) int64, where each tree starts in the lists of nodes.
+        feature: (nodes,) int64, which of the F a node asks for; -1 in a leaf.
+        threshold: (nodes,) float32; at most that much goes left.
+        left, right: (nodes,) int64, the next node.
+        shares: (nodes, num_classes) float32, the classes' shares of the training samples in a node.
+    """
+
+    GROWN = ("roots", "feature", "threshold", "left", "right", "shares")
+    roots: Tensor
+    feature: Tensor
+    threshold: Tensor
+    left: Tensor
+    right: Tensor
+    shares: Tensor
+
+    def __init__(self, body: nn.Module, num_classes: int) -> None:
+        super().__init__()
+        self.body = body
+        for name in ("roots", "left", "right"):
+            self.register_buffer(name, torch.zeros(1, dtype=torch.int64))
+        self.register_buffer("feature", torch.full((1,), -1))
+        self.register_buffer("threshold", torch.zeros(1))
+        self.register_buffer("shares", torch.full((1, num_classes), 1 / num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = self.body(images).float()
+        node = self.roots.expand(len(seen), -1)
+        while bool((asked := self.feature[node]).max() >= 0):  # down one node, until all stand in leaves
+            goes_left = seen.gather(1, asked.clamp(min=0)) <= self.threshold[node]
+            below = torch.where(goes_left, self.left[node], self.right[node])
+            node = torch.where(asked < 0, node, below)
+        return self.shares[node].float().mean(dim=1).log()
+
+    def start_from(self, state: dict[str, Tensor]) -> None:
+        """Take the body's weights from the state of the network that it is the body of."""
+        self.body.load_state_dict({key: state[key] for key in self.body.state_dict()})
+
+    def fit(self, images: Tensor, targets: Tensor, **options: Any) -> None:
+        """Grow scikit-learn's RandomForestClassifier with these options."""
+        from sklearn.ensemble import RandomForestClassifier
+
+        with torch.inference_mode():
+            seen = torch.cat([self.body(batch).float() for batch in torch.split(images, 256)]).numpy()
+        forest = RandomForestClassifier(**options, random_state=int(torch.randint(2**31, ())))
+        forest.fit(seen, targets.numpy())
+        trees = [tree.tree_ for tree in forest.estimators_]
+        starts = np.cumsum([0, *(tree.node_count for tree in trees[:-1])])
+        self.roots = torch.from_numpy(starts)
+        # A leaf's feature is negative there, and so are its children, which are never asked for.
+        self.feature = torch.from_numpy(np.concatenate([tree.feature for tree in trees])).long().clamp(min=-1)
+        # Rounded down: features are float32, and one that equals a threshold rounded up would change sides.
+        exact = np.concatenate([tree.threshold for tree in trees])
+        near = exact.astype(np.float32)
+        self.threshold = torch.from_numpy(np.where(near > exact, np.nextafter(near, np.float32(-np.inf)), near))
+        for name in ("left", "right"):
+            children = [getattr(tree, f"children_{name}") + at for tree, at in zip(trees, starts, strict=True)]
+            setattr(self, name, torch.from_numpy(np.concatenate(children)))
+        shares = np.zeros((len(exact), self.shares.shape[1]))
+        shares[:, forest.classes_] = np.concatenate([tree.value[:, 0] for tree in trees])
+        self.shares = torch.from_numpy(shares / shares.sum(axis=1, keepdims=True)).float()
 
 
 def _levels(images: Tensor) -> Tensor:

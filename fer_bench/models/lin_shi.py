@@ -36,12 +36,13 @@ TABLE: Table = (
 )
 
 
-def build(num_classes: int = 7, *, batch_norm: bool = True, dropout: bool = True) -> nn.Module:
-    """(N, 1, 48, 48) -> (N, num_classes) logits; the options are the paper's two ablations."""
+def build(num_classes: int = 7, *, batch_norm: bool = True, dropout: bool | float = True) -> nn.Module:
+    """(N, 1, 48, 48) -> (N, num_classes) logits; the paper's two ablations, and a rate of dropout of one's own."""
     from fer_bench.models._layers import sequential
 
     without = (() if batch_norm else (Norm,)) + (() if dropout else (Dropout,))
-    table = (layer for layer in TABLE if not isinstance(layer, without))
+    layers = (layer for layer in TABLE if not isinstance(layer, without))
+    table = (Dropout(dropout) if dropout is not True and isinstance(layer, Dropout) else layer for layer in layers)
     return sequential((*table, Dense(num_classes)), channels=1, size=48)
 
 

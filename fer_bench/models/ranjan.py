@@ -15,6 +15,8 @@ Where the paper is silent or contradicts itself:
   better one.
 - CK+: batches of 7, no augmentation. No validation split is named: 50 epochs, the last one counts.
 - "L2 regularization of the kernels" is described among the means but no strength is given: none.
+- A random forest "drastically decreases the accuracy", by no stated number and on unstated features: the last
+  hidden layer's.
 - Weights have the deviation sqrt(2 / (2 n)) as printed: a variance of 1 / n.
 - Keras' shift fills the border with the nearest pixel.
 """
@@ -61,6 +63,14 @@ def build_2(num_classes: int = 7) -> nn.Module:
     from fer_bench.models._layers import sequential
 
     return sequential((*TABLE_2, Dense(num_classes)), channels=1, size=48)
+
+
+def build_2_forest(num_classes: int = 7) -> nn.Module:
+    """A random forest on model 2's last hidden layer: (N, 1, 48, 48) -> (N, num_classes) logits."""
+    from fer_bench.models._estimators import ForestOnFeatures
+    from fer_bench.models._layers import sequential
+
+    return ForestOnFeatures(sequential(TABLE_2, channels=1, size=48), num_classes)
 
 
 PAPER = Recipe(
@@ -138,5 +148,24 @@ SPECS: tuple[ModelSpec, ...] = (
             Reported(protocol="ckplus_random", recipe="paper", accuracy=97.97, source="Table 4.4"),
             Reported(protocol="ckplus_random", recipe="l2svm", accuracy=93.55, source="Table 4.4"),
         ),
+    ),
+    ModelSpec(
+        name="ranjan_2_forest",
+        title="Ranjan, model 2 with a random forest",
+        paper=_TITLE,
+        build=f"{__name__}:build_2_forest",
+        recipes=(
+            Recipe(
+                name="paper",
+                note="The network of ranjan_2's paper recipe, its last layer replaced by a random forest on the 512 "
+                "features below it. Nothing else is stated: scikit-learn's defaults.",
+                estimator={"n_estimators": 100},
+                pretrained="fer2013",
+                datasets=("fer2013",),
+            ),
+        ),
+        parameters=3_833_984,  # ranjan_2 without its last layer; the forest's thresholds are not counted
+        source=("ranjan_2", "paper"),
+        not_shipped="its forest is many times larger than the network below it",
     ),
 )
