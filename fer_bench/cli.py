@@ -78,6 +78,18 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
     run.add_argument("--budget", type=_duration, metavar="2h", help="start no run that would end after this time")
     _add_data_options(run)
 
+    tune = add("tune", _tune, "Search hyperparameters at random, scored on select; goes on where it stopped.")
+    tune.add_argument("model", metavar="MODEL", help="a model by name, or your own as MODULE:SPEC")
+    tune.add_argument("--protocol", required=True, metavar="P", help="of several folds the first is used")
+    tune.add_argument("--trials", required=True, type=_positive, metavar="N", help="finished trials wanted, in all")
+    tune.add_argument("--recipe", metavar="R", help="where to start; default: paper where there is one, else fer_bench")
+    tune.add_argument("--folds", type=_folds, default=0, metavar="K", help="cross-validate in the training part")
+    tune.add_argument("--seed", type=_seed, default=0, metavar="S", help="of the values and of the trainings")
+    tune.add_argument("--write", type=Path, metavar="FILE.py", help="write the best trial there, for `run --spec`")
+    tune.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; default: a GPU if there is one")
+    tune.add_argument("--budget", type=_duration, metavar="2h", help="start no trial that would end after this time")
+    _add_data_options(tune)
+
     score = add("score", _score, "Score predictions made elsewhere as a row marked external.")
     score.add_argument("predictions", type=Path, help="CSV: id, then a probability for each class or one `prediction`")
     score.add_argument("--protocol", required=True, metavar="P")
@@ -104,6 +116,19 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
     compare.add_argument("b", metavar="B")
     compare.add_argument("--protocol", required=True, metavar="P")
 
+    errors = add("errors", _errors, "What a run takes for what, and the faces themselves as a local page.")
+    errors.add_argument("model", metavar="MODEL")
+    errors.add_argument("--protocol", default="fer2013", metavar="P", help="default: fer2013")
+    errors.add_argument("--recipe", metavar="R", help="where the model has several")
+    errors.add_argument(
+        "--html", nargs="?", type=Path, const=Path(), metavar="OUT",
+        help="write a page with the pictures in it; default: errors/<protocol>.<model>.<recipe>.html",
+    )  # fmt: skip
+    errors.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data sets are")
+
+    report = add("report", _report, "Each paper's tables and figures beside our runs, as pages in leaderboard/papers.")
+    report.add_argument("papers", nargs="*", metavar="PAPER", help="marrugat, lin_shi, ranjan, leng, attentional; all")
+
     predict = add("predict", _predict, "Find the faces of pictures and videos and classify them.")
     predict.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, videos, folders, zips")
     predict.add_argument("--model", required=True, metavar="M", help="model or model.recipe")
@@ -123,6 +148,18 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a positive whole number, got {text!r}")
+    return int(text)
+
+
+def _folds(text: str) -> int:
+    if not text.isdecimal() or int(text) == 1:
+        raise argparse.ArgumentTypeError(f"expected 2 or more, or 0 for the protocol's own select, got {text!r}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number like 0, got {text!r}")
     return int(text)
 
 
@@ -332,6 +369,52 @@ def _progress_text(fold: int, folds: int, state: Progress) -> str:
     )
 
 
+def _tune(options: argparse.Namespace) -> int:
+    import time
+
+    from rich.console import Console
+
+    from fer_bench import engine, tune
+    from fer_bench.bench import RunRequest
+    from fer_bench.trainer import Compute
+
+    if options.budget == 0:
+        raise FerBenchError("--budget: expected more than no time")
+    if options.write is not None:
+        tune.check_target(options.write)
+    spec, protocol = registry.get_spec(options.model), get_protocol(options.protocol)
+    request = RunRequest(
+        model=options.model, recipe=options.recipe or _default_recipe(spec, protocol.dataset),
+        protocol=options.protocol, seed=options.seed, data_dir=options.data_dir, allow_partial=options.allow_partial,
+    )  # fmt: skip
+    compute = engine.slots(Compute.detect(options.device), 1)
+    started = time.monotonic()
+    with tune.searching(request, options.folds, say=print) as search:
+        print(f"searching {', '.join(f'{name} {where}' for name, where in search.space.items())}")
+        while len(trials := search.trials()) < options.trials:
+            longest = max((trial.seconds for trial in trials), default=0.0)
+            if options.budget is not None and time.monotonic() - started + longest > options.budget:
+                print(f"{len(trials)} of {options.trials} trials: the next does not fit into the rest of the budget")
+                break
+            report = (_Bar if sys.stdout.isatty() else _Lines)(f"trial {len(trials) + 1} of {options.trials}")
+            with report:
+                trial = search.run_next(compute, report.progress)
+            result = f"{100 * trial.accuracy:.2f}% on select in {_time(trial.seconds)}"
+            print(f"trial {trial.number} of {options.trials}: {trial.diverged or result}", flush=True)
+        Console().print(tune.table(search))
+        if all(trial.diverged for trial in trials):
+            print("no trial has ended well", file=sys.stderr)
+            return 1
+        best = search.ranked()[0]
+        values = ", ".join(f"{name} {value:g}" for name, value in best.values.items())
+        print(f"best: trial {best.number} with {100 * best.accuracy:.2f}% on select: {values}")
+        if options.write is not None:
+            tune.write_module(search, options.write)
+            run = f"python -m fer_bench run --spec {options.write.stem}:SPEC --protocol {protocol.name}"
+            print(f"{options.write}: `{run}` runs it (in the file's folder)")
+    return 0
+
+
 def _score(options: argparse.Namespace) -> int:
     from fer_bench import external, leaderboard
     from fer_bench.records import Workspace
@@ -448,6 +531,32 @@ def _compare(options: argparse.Namespace) -> int:
 
     get_protocol(options.protocol)
     print(leaderboard.compare(Workspace(), options.a, options.b, options.protocol))
+    return 0
+
+
+def _errors(options: argparse.Namespace) -> int:
+    from fer_bench import data
+    from fer_bench.leaderboard import errors_page
+    from fer_bench.records import Workspace, write_bytes
+
+    protocol = get_protocol(options.protocol)
+    run = errors_page.find_run(Workspace(), options.model, protocol.name, options.recipe)
+    for confusion in errors_page.confusions(run)[:10]:
+        print(f"{confusion.images:5} {confusion.label} taken for {confusion.predicted} ({100 * confusion.share:.0f}%)")
+    if options.html is not None:
+        dataset = data.load(protocol.dataset, options.data_dir, allow_partial=True, progress=print)
+        path = errors_page.default_path(Workspace(), run) if options.html == Path() else options.html
+        write_bytes(path, errors_page.page(run, dataset).encode())
+        print(f"{path}{'' if dataset.name == 'synthetic' else ': pictures of real people, do not publish it'}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from fer_bench import report
+    from fer_bench.records import Workspace
+
+    for path, figures in report.write(Workspace(), options.papers or report.PAPERS).items():
+        print(f"{path}: {figures} figures")
     return 0
 
 
