@@ -263,6 +263,14 @@ def label_counts(true: npt.ArrayLike, predicted: npt.ArrayLike, classes: Sequenc
 
 
 @_drawing
+def class_counts(counts: npt.ArrayLike, classes: Sequence[str]) -> Figure:
+    """Images of each class, (K,)."""
+    values = _shaped("counts", counts, (len(classes),))
+    bars = [_Bar(classes[i], values[i], CLASS_COLOURS[classes[i]], (f"{values[i]:,.0f}",)) for i in _order(classes)]
+    return _bar_rows(bars, heads=("images",))
+
+
+@_drawing
 def bars(values: Mapping[str, float], paper: Mapping[str, float] | None = None, unit: str = "") -> Figure:
     """A value by name, and by the same names the paper's as a stroke across the bar; NaN where there is none."""
     heads = (f"ours, {unit}" if unit else "ours",) if paper is not None else (unit,) if unit else ()
@@ -432,6 +440,174 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str = "accuracy") ->
         figure.text(
             left / WIDTH, (10 + 14 * (len(notes) - 1 - line)) / (72 * figure.get_figheight()), text, alpha=QUIET
         )
+    return figure
+
+
+@dataclass(frozen=True)
+class Score:
+    """A row of `scores`: `value` with its 95% interval and the paper's number, all in 0..1, NaN where there is none."""
+
+    name: str
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    paper: float = math.nan
+
+
+@_drawing
+def scores(rows: Sequence[Score], levels: Mapping[str, float] | None = None) -> Figure:
+    """Fractions as bars, the paper's as strokes, and levels across all of them, such as a random guess's."""
+    levels = levels or {}
+    ends = [value for row in rows for value in (row.high, row.value, row.paper)]
+    limit = min(1.08 * max((value for value in (*ends, *levels.values()) if math.isfinite(value)), default=1.0), 1.0)
+    top, pitch, wide = 18.0 * (1 + bool(levels)), 33.0, float(WIDTH - 2 * MARGIN)
+    figure = _figure(top + pitch * max(len(rows), 1) + MARGIN)
+    axes = _canvas(figure)
+    right = WIDTH - MARGIN
+    papers = [_percent(row.paper, 1) for row in rows]
+    column = max(map(_width, papers), default=0.0) if any(math.isfinite(row.paper) for row in rows) else 0.0
+    if column:
+        axes.text(right, 8, "paper", ha="right", va="center", alpha=QUIET)
+        _stroke(axes, right - _width("paper") - 5, 8, 10)
+        column += 12
+    axes.text(right - column, 8, "ours, 95%", ha="right", va="center", alpha=QUIET)
+    places = {name: MARGIN + wide * level / limit for name, level in levels.items()}
+    words = [f"{name} {_percent(level, 1)}" for name, level in levels.items()]
+    half = max(map(_width, words), default=0.0) / 2
+    apart = _spread(list(places.values()), 2 * half + 8, half, WIDTH - half)
+    for text, x, place in zip(words, places.values(), apart, strict=True):
+        for number in range(len(rows)):  # across the bars, not across the words between them
+            y = top + pitch * (number + 0.5) + 7
+            axes.plot([x, x], [y - 8, y + 8], color=INK, alpha=0.7, linewidth=1, linestyle=(0, (2, 1.5)))
+        axes.text(place, top - 10, text, ha="center", va="center", alpha=QUIET)
+    for number, row in enumerate(rows):
+        y = top + pitch * (number + 0.5)
+        interval = _range(row.low, row.high)
+        axes.text(MARGIN, y - 8, _name(row.name), va="center")
+        axes.text(right - column, y - 8, f"{_percent(row.value, 1)}  {interval}".strip(), ha="right", va="center")
+        if column:
+            axes.text(right, y - 8, papers[number], ha="right", va="center", alpha=QUIET)
+        y += 7
+        _box(axes, MARGIN, y - 5, wide, 10, INK, FAINT / 2)
+        if math.isfinite(row.value):
+            _box(axes, MARGIN, y - 5, wide * row.value / limit, 10, ACCENT, 1)
+        if row.low < row.high:
+            whisker = [MARGIN + wide * end / limit for end in (row.low, row.high)]
+            axes.plot(whisker, [y, y], color=INK, linewidth=1.2, solid_capstyle="butt")
+        if math.isfinite(row.paper):
+            _stroke(axes, MARGIN + wide * row.paper / limit, y, 16)
+    return figure
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of `lines`; `low` and `high` are the ends of whiskers, or empty."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+@_drawing
+def lines(
+    curves: Sequence[Line],
+    x_title: str,
+    y_title: str,
+    percent: bool = False,
+    log_x: bool = False,
+    levels: Mapping[str, float] | None = None,
+) -> Figure:
+    """Curves over a common axis, each named at its end; few points are marked. Levels are dashed lines across."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
+
+    def words(name: str, value: float) -> str:
+        return f"{name} {_percent(value, 1) if percent else _number(value)}"
+
+    ends = [(words(curve.name, curve.y[-1]), float(curve.y[-1])) for curve in curves]
+    ends += [(words(name, level), level) for name, level in (levels or {}).items()]
+    left, high = 38.0, max(150.0, 15.0 * len(ends))
+    right = min(max(map(_width, (text for text, _ in ends)), default=0.0) + 10, 0.45 * WIDTH)
+    figure = _figure(18 + high + 34)
+    axes = _axes(figure, left, 18, WIDTH - left - right, high)
+    _heading(axes, y_title)
+    axes.grid(axis="y", color=INK, alpha=FAINT, linewidth=0.8)
+    axes.margins(x=0, y=0.08)
+    labels = []
+    for number, (curve, (text, end)) in enumerate(zip(curves, ends, strict=False)):
+        colour, alpha = (INK, 0.6) if number % 2 else (ACCENT, 1.0)
+        dots = "o" if len(curve.x) <= 12 else None
+        axes.plot(
+            curve.x, curve.y, color=colour, alpha=alpha, linewidth=1.6, marker=dots, markersize=4, markeredgewidth=0,
+            linestyle=("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))[number // 2 % 4],
+        )  # fmt: skip
+        if curve.low:
+            axes.vlines(curve.x, curve.low, curve.high, color=colour, alpha=0.4 * alpha, linewidth=1)
+        labels.append((end, text, colour, alpha))
+    for text, level in ends[len(curves) :]:
+        axes.axhline(level, color=INK, alpha=0.6, linewidth=1, linestyle=(0, (3, 2)))
+        labels.append((level, text, INK, 0.6))
+    if log_x:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(_log_ticks(*axes.get_xlim())))
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _number(x)))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    if percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _end_labels(axes, labels)
+    _caption(axes, x_title)
+    return figure
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """A panel of `histograms`: counts in equal bins from 0 to `end`."""
+
+    title: str
+    counts: Sequence[float]
+    end: float
+
+
+@_drawing
+def histograms(panels: Sequence[Histogram], x_title: str) -> Figure:
+    """Distributions two a row, each on its own axes."""
+    from matplotlib.ticker import MaxNLocator
+
+    left, gap, high, pitch = 28.0, 34.0, 84.0, 132.0
+    wide = (WIDTH - left - gap - MARGIN) / 2
+    figure = _figure(pitch * -(-len(panels) // 2) + MARGIN)
+    for number, panel in enumerate(panels):
+        row, column = divmod(number, 2)
+        axes = _axes(figure, left + column * (wide + gap), 18 + pitch * row, wide, high)
+        _heading(axes, panel.title)
+        edges = np.linspace(0, panel.end, len(panel.counts) + 1)
+        axes.bar(edges[:-1], panel.counts, np.diff(edges) * 0.9, align="edge", color=ACCENT, linewidth=0)
+        axes.grid(axis="y", color=INK, alpha=FAINT, linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.set_xlim(0, panel.end)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+        _caption(axes, x_title)
+    return figure
+
+
+@_drawing
+def pictures(rows: Sequence[tuple[str, npt.NDArray[np.uint8]]]) -> Figure:
+    """Gray (H, W) pictures under each other, each as wide as the figure or at most at its own size, with a title."""
+    fits = [min(1.0, (WIDTH - 2 * MARGIN) / picture.shape[1]) for _, picture in rows]
+    heights = [picture.shape[0] * fit for (_, picture), fit in zip(rows, fits, strict=True)]
+    figure = _figure(sum(heights) + 24 * len(rows) + MARGIN)
+    canvas, top = _canvas(figure), 0.0
+    for (title, picture), fit, high in zip(rows, fits, heights, strict=True):
+        canvas.text(MARGIN, top + 12, title, va="center")
+        axes = _axes(figure, MARGIN, top + 22, picture.shape[1] * fit, high)
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto")
+        axes.set_axis_off()
+        top += 24 + high
     return figure
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import gradio as gr
 
@@ -83,11 +85,19 @@ def build(context: Context) -> None:
     reports = sorted((context.workspace.leaderboard / "papers").glob("*.md"))
     if reports:
         gr.Markdown("## Each paper beside our runs", padding=True)
+        gr.set_static_paths([reports[0].parent])
     for path in reports:
-        text = path.read_text(encoding="utf-8", errors="replace")
-        title, _, rest = text.partition("\n")
-        with gr.Accordion(title.lstrip("# ") or path.stem, open=False):
-            gr.Markdown(rest)
+        title, body = report(path)
+        with gr.Accordion(title or path.stem, open=False):
+            gr.Markdown(body)
+
+
+def report(path: Path) -> tuple[str, str]:
+    """A paper's page as the tab shows it: its title, and the rest with figures that the app serves."""
+    title, _, body = path.read_text(encoding="utf-8", errors="replace").partition("\n")
+    body = re.sub(r"\]\(([\w-]+\.svg)\)", rf"](/gradio_api/file={quote(str(path.parent.resolve()))}/\1)", body)
+    # Headings have no anchors here, and the other pages stand beside this one.
+    return title.lstrip("# "), re.sub(r"\[([^\]]+)\]\((#[\w-]+|[\w-]+\.md)\)", r"\1", body)
 
 
 def protocols() -> str:
