@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
+import itertools
 import re
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -69,7 +71,7 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
     run.add_argument("--model", nargs="+", metavar="M", default=[], help="models by name (see `list`)")
     run.add_argument("--spec", nargs="+", metavar="MODULE:SPEC", default=[], help="your own models, no fork needed")
     run.add_argument("--protocol", nargs="+", metavar="P", help="default: fer2013, or synthetic without real data")
-    run.add_argument("--recipe", metavar="R", help="default: paper where there is one, else fer_bench")
+    run.add_argument("--recipe", metavar="R", help="or a pattern like 'no_*'; default: paper, else fer_bench")
     run.add_argument("--seeds", type=_seeds, default=(0,), metavar="0,1,2")
     run.add_argument("--quick", action="store_true", help="a few steps on a subset, into quick/, to see that it works")
     run.add_argument("--dry-run", action="store_true", help="print the plan and stop")
@@ -260,21 +262,32 @@ def _requests(
     for model in models:
         spec = registry.get_spec(model)
         for protocol in protocols:
-            dataset = get_protocol(protocol).dataset
-            recipe = options.recipe or _default_recipe(spec, dataset)
-            spec.recipe(recipe, dataset)
-            for seed in options.seeds:
-                request = replace(template, model=model, recipe=recipe, protocol=protocol, seed=seed)
-                missing = suite.missing(model, recipe, protocol) if model == spec.name else ""
-                requests.append((request, missing))
+            recipes = _recipes(spec, get_protocol(protocol).dataset, options.recipe)
+            for recipe, seed in itertools.product(recipes, options.seeds):
+                requests.append((replace(template, model=model, recipe=recipe, protocol=protocol, seed=seed), ""))
     return list(dict.fromkeys(requests))  # a name given twice is one run
 
 
+def _recipes(spec: ModelSpec, dataset: str, pattern: str | None) -> list[str]:
+    """The recipe of that name, those that a pattern like no_* matches, or the default one."""
+    if pattern is None:
+        return [_default_recipe(spec, dataset)]
+    if not set(pattern) & set("*?["):
+        return [spec.recipe(pattern, dataset).name]
+    if not (matching := fnmatch.filter(_fitting(spec, dataset), pattern)):
+        raise FerBenchError(f"{spec.name} has no recipe like {pattern!r} for {dataset} (see `fer_bench list`)")
+    return matching
+
+
 def _default_recipe(spec: ModelSpec, dataset: str) -> str:
-    fitting = [recipe.name for recipe in spec.recipes if not recipe.datasets or dataset in recipe.datasets]
+    fitting = _fitting(spec, dataset)
     if not fitting:
         raise FerBenchError(f"{spec.name} has no recipe for {dataset}")
     return next((recipe for recipe in ("paper", "fer_bench") if recipe in fitting), fitting[0])
+
+
+def _fitting(spec: ModelSpec, dataset: str) -> list[str]:
+    return [recipe.name for recipe in spec.recipes if not recipe.datasets or dataset in recipe.datasets]
 
 
 def _print_plan(items: Sequence[PlanItem], jobs: int) -> None:
@@ -434,21 +447,15 @@ def _score(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     rows: dict[str, dict[str, list[str]]] = {name: {} for name in registry.list_models()}
-    unregistered: dict[str, None] = {}
     for row in suite.rows():
-        if row.model in rows:
-            if not row.missing:
-                rows[row.model].setdefault(row.recipe, []).append(row.protocol)
-        else:
-            unregistered[row.model] = None
+        rows[row.model].setdefault(row.recipe, []).append(row.protocol)
     for name, recipes in rows.items():
         spec = registry.get_spec(name)
         print(f"{name}: {spec.title}; {spec.size}x{spec.size}, {spec.parameters:,} parameters")
-        for recipe in dict.fromkeys(recipe.name for recipe in spec.recipes):
-            where = ", ".join(recipes.get(recipe, ())) or "not in the suite"
-            print(f"    {recipe}: {where}")
-    if unregistered:
-        print(f"not there yet: {', '.join(unregistered)}")
+        for recipe, where in recipes.items():
+            print(f"    {recipe}: {', '.join(where)}")
+        if others := [recipe for recipe in dict.fromkeys(r.name for r in spec.recipes) if recipe not in recipes]:
+            print(f"    not in the suite: {', '.join(others)}")
     print(f"protocols: {', '.join(PROTOCOLS)}")
     return 0
 

@@ -13,6 +13,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Literal, cast
 
 from fer_bench import bench, data, provenance, suite
+from fer_bench.data import sfew
 from fer_bench.data.dataset import FaceDataset
 from fer_bench.errors import DataNotFoundError, FerBenchError
 from fer_bench.fit import end_with, steps_per_epoch
@@ -118,7 +119,21 @@ def _plan_one(
     record = bench.done(request, dataset)
     if record is not None:
         return PlanItem(request, "done", seconds=record.train_seconds)
+    if recipe.input == "published_features" and (reason := _no_features(dataset, loaded)):
+        return PlanItem(request, "skipped", reason)
     return PlanItem(request, "to do", seconds=_estimate(request, recipe, dataset, compute, rates))
+
+
+def _no_features(dataset: FaceDataset, loaded: dict[str, FaceDataset | str]) -> str:
+    """Why a data set's published features can't be had, or an empty string; asked once a plan."""
+    key = f"{dataset.name}'s features"
+    if key not in loaded:
+        try:
+            sfew.published_features(dataset)
+            loaded[key] = ""
+        except FerBenchError as error:
+            loaded[key] = str(error)
+    return cast(str, loaded[key])
 
 
 def _no_download(

@@ -1,4 +1,4 @@
-"""What `run --all` runs: one table, cheapest models first. What is not there yet stays visible."""
+"""What `run --all` runs: one table, cheapest models first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the suite. `missing` says why it can't run yet; empty if it can."""
+    """One line of the suite. `missing` says why it can't run; empty if it can."""
 
     model: str
     recipe: str
@@ -65,13 +65,11 @@ PROTOCOLS_OF = {
 
 
 def missing(model: str, recipe: str, protocol: str) -> str:
-    """Why a combination can't run yet, or an empty string."""
-    if model not in registry.list_models():
-        return f"{model} is not there yet"
+    """Why a combination can't run, or an empty string."""
     try:
         registry.get_spec(model).recipe(recipe, get_protocol(protocol).dataset)
     except FerBenchError:
-        return f"{model} has no recipe {recipe} for {protocol} yet"
+        return f"{model} has no recipe {recipe} for {protocol}"
     return ""
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_bench import bench, cli, records
+from fer_bench import bench, cli, records, registry
 from fer_bench.data import synthetic
 from fer_bench.labels import FER2013
 from fer_bench.records import Workspace, read_record
@@ -135,11 +135,24 @@ def test_showing_the_board_writes_nothing(workspace: Workspace) -> None:
     assert not workspace.root.exists()
 
 
-def test_status_and_list_show_what_is_not_there_yet(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_names_every_recipe_and_status_what_is_skipped(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["list"]) == 0
-    assert "not there yet" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    for spec in map(registry.get_spec, registry.list_models()):
+        assert spec.title in out and all(recipe.name in out for recipe in spec.recipes)
+    assert "not in the suite: hidden_10_lr_0_001, " in out
     assert cli.main(["status"]) == 0
     assert "skipped" in capsys.readouterr().out
+
+
+def test_a_pattern_runs_several_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "--dry-run", "--model", "lin_shi", "--protocol", "synthetic", "--recipe", "no_*"]) == 0
+    out = capsys.readouterr().out
+    assert "no_batch_norm" in out and "no_dropout" in out and "fer_bench on" not in out
+    assert cli.main(["run", "--dry-run", "--model", "lin_shi", "--protocol", "synthetic", "--recipe", "x*"]) == 2
+    assert "lin_shi has no recipe like 'x*' for synthetic" in capsys.readouterr().err
 
 
 def test_data_status_says_what_to_get(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,7 @@ def test_rows_are_unique_and_on_known_protocols() -> None:
 
 def test_what_is_not_there_yet_is_visible() -> None:
     missing = {(row.model, row.recipe): row.missing for row in suite.synthetic_rows() if row.missing}
-    assert missing["leng_svm", "paper"] == "leng_svm has no recipe paper for synthetic yet"
+    assert missing["leng_svm", "paper"] == "leng_svm has no recipe paper for synthetic"
 
 
 def test_papers_recipes_are_all_there() -> None:

@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 from drawn_data import SFEW_WORDS, encoded, expect_counts, sfew_frame, write_folder, write_zip
 
-from fer_bench import data
+from fer_bench import data, engine
+from fer_bench.bench import RunRequest
 from fer_bench.data.sfew import PUBLISHED_PARTS, published_features
 from fer_bench.errors import DataNotFoundError, FerBenchError
+from fer_bench.records import Workspace
+from fer_bench.trainer import Compute
 
 Row = list[Any]
 
@@ -127,6 +130,23 @@ def test_without_the_file_it_says_what_to_get(sfew: tuple[Path, dict[str, bytes]
     write_folder(root, frames)
     with pytest.raises(DataNotFoundError, match=r"expected SFEW\.xlsx"):
         published_features(data.load("sfew", root))
+
+
+def test_what_is_trained_on_it_is_then_skipped(
+    sfew: tuple[Path, dict[str, bytes]], workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, files = sfew
+    monkeypatch.setattr("fer_bench.bench.done", lambda *_: None)  # so few frames make no folds
+    monkeypatch.setattr(engine, "_estimate", lambda *_: 1.0)
+    write_folder(folder, files)
+    request = RunRequest(
+        model="leng_mlp", recipe="paper", protocol="sfew_2fold", workspace=workspace, data_dir=folder.parent
+    )
+    [item] = engine.plan([(request, "")], Compute(threads=1))
+    assert item.state == "skipped" and "SFEW.xlsx, the published features" in item.reason
+    write_folder(folder, {"SFEW.xlsx": xlsx(rows())})
+    [item] = engine.plan([(request, "")], Compute(threads=1))
+    assert item.state == "to do"
 
 
 @pytest.mark.data

@@ -193,7 +193,7 @@ class ForestOnFeatures(Grown):
             goes_left = seen.gather(1, asked.clamp(min=0)) <= self.threshold[node]
             below = torch.where(goes_left, self.left[node], self.right[node])
             node = torch.where(asked < 0, node, below)
-        return self.shares[node].float().mean(dim=1).log()
+        return self.shares[node].float().mean(dim=1).clamp(min=1e-9).log()
 
     def start_from(self, state: dict[str, Tensor]) -> None:
         """Take the body's weights from the state of the network that it is the body of."""
