@@ -6,7 +6,7 @@ import csv
 import io
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from fer_bench.transforms import Float32Array, prepare
 FORMAT = "fer_bench/recognition/1"
 LIMIT = 20
 NO_FACE = "no face"
+# Of a box whose colour nothing says.
+BOX = "#ffd54a"
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,9 @@ def _opinions(name: str, predictor: Predictor, crops: Sequence[UInt8Array]) -> l
 
 # pictures with boxes
 
+# Left, top, right, bottom in pixels.
+_Area = tuple[float, float, float, float]
+
 
 def annotate(
     picture: UInt8Array,
@@ -172,42 +177,94 @@ def annotate(
     selected: int | None = None,
     colours: Mapping[str, str] | None = None,
 ) -> UInt8Array:
-    """The picture, (H, W, 3) uint8 RGB, with each face's box, number and first opinion.
+    """The picture, (H, W, 3) uint8 RGB, with each face's box around it, number and first opinion.
+
+    Where the opinions would cover each other or other faces, only the selected face has one, the others numbers.
 
     Args:
         selected: the number of the face whose box is thicker.
         colours: class -> colour as CSS writes it; by default one colour for all.
     """
-    from PIL import Image, ImageColor, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw, ImageFont
 
     image = Image.fromarray(picture).convert("RGB")
     draw = ImageDraw.Draw(image)
     size = max(12, max(image.size) // 36)  # legible where a large picture is shown small
     font = ImageFont.load_default(size)
-    line = max(2, size // 6)
-    for reading in sorted(recognition.readings, key=lambda reading: reading.number == selected):
-        text, colour = str(reading.number), "#ffd54a"
-        if reading.opinions:
-            opinion = reading.opinions[0]
-            text += f" {opinion.top} {100 * opinion.confidence:.0f}%"
-            colour = (colours or {}).get(opinion.top, colour)
-        red, green, blue = ImageColor.getrgb(colour)[:3]
-        ink = "black" if 0.213 * red + 0.715 * green + 0.072 * blue > 127 else "white"
-        left = top = 0.0
+    readings = recognition.readings
+    frames = {reading.number: _frame(reading, max(2, size // 6), reading.number == selected) for reading in readings}
+
+    def labels(full: Callable[[Reading], bool]) -> tuple[dict[int, tuple[str, _Area]], bool]:
+        """Text and place by number, and whether none covers another one or another face; long ones come last."""
+        found: dict[int, tuple[str, _Area]] = {}
+        all_free = True
+        for reading in sorted(readings, key=full):
+            text = _label(reading) if full(reading) else str(reading.number)
+            wide, high = (int(np.ceil(value)) for value in draw.textbbox((0, 0), text, font)[2:])
+            places = _places(frames[reading.number][0], wide + size // 2, high + size // 4, image.size)
+            taken = [outer for number, (outer, *_) in frames.items() if number != reading.number]
+            taken += [area for _, area in found.values()]
+            free = (place for place in places if not any(_meet(place, area) for area in taken))
+            place = next(free, None)
+            all_free &= place is not None
+            found[reading.number] = text, place or places[0]
+        return found, all_free
+
+    placed, all_free = labels(lambda reading: True)
+    if not all_free:
+        placed, _ = labels(lambda reading: reading.number == selected)
+    for reading in sorted(readings, key=lambda reading: reading.number == selected):
+        text, area = placed[reading.number]
+        colour, ink = _colours(reading, colours or {})
+        outer, line, edge = frames[reading.number]
         if reading.face is not None:
-            left, top, width, height = (float(value) for value in reading.face.box)
-            box = (left, top, left + width, top + height)
-            inner = line * (2 if reading.number == selected else 1)
-            draw.rectangle(box, outline=ink, width=inner + line)
-            draw.rectangle(box, outline=colour, width=inner)
-        _, _, wide, high = (int(np.ceil(value)) for value in draw.textbbox((0, 0), text, font))
-        wide, high = wide + size // 2, high + size // 4
-        # Above the box, or inside at its top; never outside of the picture.
-        x = min(max(0.0, left), max(0, image.width - wide))
-        y = top - high if top >= high else max(0.0, top)
-        draw.rectangle((x, y, x + wide, y + high), fill=colour)
-        draw.text((x + size // 4, y + size // 8), text, ink, font)
+            draw.rectangle(outer, outline=ink, width=line + edge)
+            draw.rectangle(_grown(outer, -edge), outline=colour, width=line)
+        draw.rectangle(area, fill=colour)
+        draw.text((area[0] + size // 4, area[1] + size // 8), text, ink, font)
     return np.array(image)
+
+
+def _label(reading: Reading) -> str:
+    first = (f" {opinion.top} {100 * opinion.confidence:.0f}%" for opinion in reading.opinions[:1])
+    return f"{reading.number}{''.join(first)}"
+
+
+def _colours(reading: Reading, colours: Mapping[str, str]) -> tuple[str, str]:
+    """Of the box, and of what stands on it or beside it."""
+    from PIL import ImageColor
+
+    colour = colours.get(reading.opinions[0].top, BOX) if reading.opinions else BOX
+    red, green, blue = ImageColor.getrgb(colour)[:3]
+    return colour, "black" if 0.213 * red + 0.715 * green + 0.072 * blue > 127 else "white"
+
+
+def _grown(area: _Area, by: float) -> _Area:
+    left, top, right, bottom = area
+    return left - by, top - by, right + by, bottom + by
+
+
+def _frame(reading: Reading, line: int, selected: bool) -> tuple[_Area, int, int]:
+    """The outer border of a face's box, the thickness of its line and of the edge around that: the face stays free."""
+    if reading.face is None:
+        return (0.0, 0.0, 0.0, 0.0), 0, 0
+    left, top, width, height = (float(value) for value in reading.face.box)
+    line = min(line, max(1, int(min(width, height)) // 12))  # a thick line would hide the neighbours of a small face
+    edge = max(1, line // 2)
+    line *= 2 if selected else 1
+    return _grown((left, top, left + width, top + height), line + edge), line, edge
+
+
+def _places(frame: _Area, wide: int, high: int, size: tuple[int, int]) -> list[_Area]:
+    """Where a label may go, best first: above the box or below it, else inside at its top; never out of the picture."""
+    left, top, right, bottom = frame
+    rows = [y for y in (top - high, bottom) if 0 <= y <= size[1] - high] or [min(max(0.0, top), max(0, size[1] - high))]
+    columns = [min(max(0.0, x), max(0, size[0] - wide)) for x in (left, right - wide)]
+    return [(x, y, x + wide, y + high) for x in columns for y in rows]
+
+
+def _meet(one: _Area, other: _Area) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def write_annotated(folder: Path, number: int, frame: Frame, recognition: Recognition) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -143,7 +145,79 @@ def test_several_models_stand_side_by_side(page: playwright.Page, address: str) 
     playwright.expect(page.locator("#fb-try-answer").get_by_text("Download JSON")).to_be_visible()
     page.locator("#fb-try-models input").click()
     page.get_by_role("option").filter(has_text=names[1]).first.click()
-    playwright.expect(page.locator("#fb-try-answer h3")).to_have_count(2)
+    playwright.expect(page.locator("#fb-try-answer h2")).to_have_count(2)
+
+
+def test_five_models_fit(page: playwright.Page, address: str) -> None:
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(address)
+    page.locator("#fb-try-examples button").first.click()
+    for count in range(2, 6):
+        page.locator("#fb-try-models input").click()
+        page.locator("#fb-try-models [role=option]:not([aria-selected=true])").first.click()
+        playwright.expect(page.locator("#fb-try-answer h2")).to_have_count(count)
+    assert page.locator("#fb-try-answer .fb-scroll").evaluate("all => all.scrollWidth <= all.clientWidth")
+
+
+def test_a_click_selects_a_face(page: playwright.Page, address: str, tmp_path: Path) -> None:
+    person = skimage.data.astronaut()[:, :, ::-1]
+    smaller = cv2.copyMakeBorder(person[::2, ::2], 0, 256, 0, 0, cv2.BORDER_CONSTANT)
+    cv2.imwrite(str(tmp_path / "two.png"), np.hstack([person, smaller]))
+    page.goto(address)
+    add_photo(page, tmp_path / "two.png")
+    playwright.expect(page.locator("#fb-try-status")).to_contain_text("2 faces")
+    box = page.locator("#fb-try-faces img").bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + box["width"] * (512 + 112) / 768, box["y"] + box["height"] * 60 / 512)
+    playwright.expect(page.get_by_label("2", exact=True)).to_be_checked()
+    playwright.expect(page.locator("#fb-try-answer img[alt='Face 2']")).to_be_visible()
+
+
+PASTE = """async (base64) => {
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  const clipboardData = new DataTransfer();
+  clipboardData.items.add(new File([bytes], 'a.png', {type: 'image/png'}));
+  document.activeElement.dispatchEvent(new ClipboardEvent('paste', {clipboardData, bubbles: true}));
+}"""
+
+
+def test_a_photo_is_pasted_where_it_is_meant(page: playwright.Page, address: str, portrait: Path) -> None:
+    uploads: list[str] = []
+    page.on("request", lambda request: uploads.append(request.url) if "/upload" in request.url else None)
+    pasted = base64.b64encode(portrait.read_bytes()).decode()
+    page.goto(address)
+    page.locator("#fb-try-models input").focus()
+    page.evaluate(PASTE, pasted)
+    page.get_by_role("tab", name="About").click()
+    playwright.expect(page.locator("#fb-about")).to_be_visible()
+    page.evaluate(PASTE, pasted)
+    page.get_by_role("tab", name="Try it").click()
+    playwright.expect(page.locator("#fb-try-faces")).to_contain_text("paste")
+    assert not uploads
+    page.evaluate(PASTE, pasted)
+    playwright.expect(page.locator("#fb-try-status")).to_contain_text("1 face")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.evaluate(
+        """async (base64) => {
+          const blob = await (await fetch('data:image/png;base64,' + base64)).blob();
+          await navigator.clipboard.write([new ClipboardItem({'image/png': blob})]);
+        }""",
+        pasted,
+    )
+    page.locator("#fb-try-photo").get_by_label("Remove Image").click()
+    playwright.expect(page.locator("#fb-try-answer")).to_be_empty()
+    page.keyboard.press("Control+v")
+    playwright.expect(page.locator("#fb-try-status")).to_contain_text("1 face")
+
+
+def test_what_the_browser_cannot_show_is_said(page: playwright.Page, address: str, portrait: Path) -> None:
+    page.goto(address)
+    tiff = cv2.imencode(".tiff", skimage.data.astronaut()[:, :, ::-1])[1].tobytes()
+    add_photo(page, {"name": "photo.tiff", "mimeType": "image/tiff", "buffer": tiff})
+    playwright.expect(page.locator("#fb-try-status")).to_contain_text("1 face")
+    playwright.expect(page.locator("#fb-try-photo.fb-unshown")).to_be_visible()
+    add_photo(page, portrait)
+    playwright.expect(page.locator("#fb-try-photo:not(.fb-unshown) img")).to_be_visible()
 
 
 def test_the_camera_takes_a_photo(page: playwright.Page, address: str) -> None:
@@ -169,6 +243,18 @@ def test_live_follows_a_moving_face(page: playwright.Page, address: str) -> None
     assert len(places) > 2  # the frames differ: the face moves
     page.locator("#fb-live-start").click()
     playwright.expect(page.locator("#fb-live-start")).to_have_text("Start the camera")
+    for place in ("stats", "bars", "timeline"):
+        playwright.expect(page.locator(f"#fb-live-{place}")).to_be_empty()
+
+
+def test_the_camera_stops_when_another_tab_opens(page: playwright.Page, address: str) -> None:
+    page.goto(f"{address}?tab=live")
+    playwright.expect(page.locator("#fb-live-camera")).to_contain_text("Press Start the camera")
+    page.locator("#fb-live-start").click()
+    page.locator("#fb-live-camera .fb-followed").first.wait_for()
+    page.get_by_role("tab", name="Live").press("ArrowRight")
+    playwright.expect(page.locator("#fb-batch-run")).to_be_visible()
+    page.wait_for_function("document.querySelector('.fb-stage video').srcObject === null")
 
 
 def test_a_batch_gives_a_csv(page: playwright.Page, address: str, portrait: Path, tmp_path: Path) -> None:
@@ -192,6 +278,55 @@ def test_a_batch_gives_a_csv(page: playwright.Page, address: str, portrait: Path
     assert notes["two.zip/gray.png"] == "no face"
     assert notes["two.zip/broken.png"]
     assert next(row for row in rows if row["file"].endswith("portrait.png"))["prediction"] in DISPLAY_ORDER
+
+
+def test_a_stopped_batch_gives_what_it_has(page: playwright.Page, address: str, tmp_path: Path) -> None:
+    photo = cv2.imencode(".jpg", cv2.resize(skimage.data.astronaut()[CROPPED][:, :, ::-1], (1200, 1200)))[1].tobytes()
+    page.goto(f"{address}?tab=batch")
+    # A hundred in a zip for the time that they take, and a hundred beside it for the room.
+    archive = tmp_path / "many.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for number in range(100):
+            file.writestr(f"{number:03d}.jpg", photo)
+    words: list[playwright.FilePayload] = [
+        {"name": f"{number:03d}.png", "mimeType": "image/png", "buffer": b"words"} for number in range(100)
+    ]
+    many: playwright.FilePayload = {"name": "m.zip", "mimeType": "application/zip", "buffer": archive.read_bytes()}
+    page.locator("#fb-batch-files input[type=file]").set_input_files([many, *words])
+    playwright.expect(page.locator("#fb-batch-files .file-preview")).to_contain_text("099")
+    playwright.expect(page.locator("#fb-batch-run")).to_be_in_viewport()
+    page.locator("#fb-batch-run").click()
+    playwright.expect(page.locator("#fb-batch-table tbody tr").nth(1)).to_be_visible()
+    page.locator("#fb-batch-stop").click()
+    playwright.expect(page.locator("#fb-batch-summary")).to_contain_text("Stopped.")
+    with page.expect_download() as downloading:
+        page.locator("#fb-batch-summary").get_by_text("Download CSV").click()
+    rows = list(csv.DictReader(io.StringIO(Path(downloading.value.path()).read_text())))
+    assert 2 <= len(rows) < 200
+    assert {row["file"].partition("/")[0] for row in rows} == {"m.zip"}
+
+
+def test_a_link_sets_every_picker_and_says_what_is_unknown(page: playwright.Page, address: str) -> None:
+    name = sorted(path.name.removesuffix(".safetensors") for path in Workspace().weights.glob("*.safetensors"))[0]
+    page.goto(f"{address}?protocol=ckplus_subject&model={name}")
+    playwright.expect(page.locator("#fb-board-protocol input")).to_have_value("ckplus_subject")
+    for tab in ("live", "batch"):
+        page.get_by_role("tab", name=tab.title()).click()
+        playwright.expect(page.locator(f"#fb-{tab}-model input")).to_have_value(re.compile(re.escape(name)))
+    playwright.expect(page.locator("#fb-linked")).to_be_hidden()
+    page.goto(f"{address}?model=nobody")
+    playwright.expect(page.locator("#fb-linked [role=alert]")).to_contain_text("unknown model 'nobody'")
+
+
+def test_the_board_says_that_nothing_is_found_and_that_there_is_more(page: playwright.Page, address: str) -> None:
+    page.goto(f"{address}?tab=leaderboard&protocol=fer2013")
+    rows = page.locator("#fb-board-table .fb-rows")
+    playwright.expect(rows).to_have_class(re.compile("fb-more"))
+    rows.evaluate("rows => rows.scrollTo(rows.scrollWidth, 0)")
+    playwright.expect(rows).not_to_have_class(re.compile("fb-more"))
+    page.locator("#fb-board-table input[type=search]").fill("nobody")
+    playwright.expect(page.locator("#fb-board-table").get_by_text("No row has these words")).to_be_visible()
+    playwright.expect(rows).to_be_hidden()
 
 
 def test_a_row_of_the_board_opens(page: playwright.Page, address: str) -> None:

@@ -238,6 +238,43 @@ def test_a_label_stays_inside() -> None:
         assert (green.sum(axis=1) >= 40).sum() >= 8  # a bar as wide as "1 happy 87%" and as high as its letters
 
 
+def test_the_box_lies_around_the_face(seed: int = 0) -> None:
+    picture = np.random.default_rng(seed).integers(0, 256, (400, 600, 3), dtype=np.uint8)
+    for side in (16, 32, 150):
+        for selected in (None, 1):
+            out = annotate(picture, recognised_at((600, 400), [(300, 200, side, side)]), selected)
+            face = np.s_[201 : 199 + side, 301 : 299 + side]
+            np.testing.assert_array_equal(out[face], picture[face])
+            assert (
+                out[200 + side // 2, 300 + side : 330 + side] != picture[200 + side // 2, 300 + side : 330 + side]
+            ).any()
+
+
+def test_a_crowd_has_numbers_and_the_selected_face_an_opinion(monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import ImageDraw
+
+    written: list[str] = []
+    write = ImageDraw.ImageDraw.text
+
+    def text(self: Any, xy: Any, text: str, *args: Any, **options: Any) -> None:
+        written.append(text)
+        write(self, xy, text, *args, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    picture = np.full((400, 800, 3), 128, np.uint8)
+    few = [(100.0, 150.0, 80.0, 80.0), (500.0, 150.0, 80.0, 80.0)]
+    crowd = [(60.0 * x + 10, 150.0, 30.0, 30.0) for x in range(12)]
+    annotate(picture, recognised_at((800, 400), few), 2)
+    assert written == ["1 happy 87%", "2 happy 87%"]
+    written.clear()
+    annotate(picture, recognised_at((800, 400), crowd), 7)
+    assert sorted(written) == sorted([*(str(n) for n in range(1, 13) if n != 7), "7 happy 87%"])
+    assert written[-1] == "7 happy 87%"
+    written.clear()
+    annotate(picture, recognised_at((800, 400), crowd))
+    assert written == [str(n) for n in range(1, 13)]
+
+
 # batches
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -25,6 +28,12 @@ def test_uploads_are_named_as_the_visitor_named_them(tmp_path: Path) -> None:
     assert "upload2" not in frames[1].error
 
 
+def shown(rows: Sequence[BatchRow]) -> list[list[str]]:
+    """The table's cells, heads first."""
+    lines = re.findall(r"<tr>(.*?)</tr>", batch.rows_table(rows), re.S)
+    return [[re.sub("<.*?>", "", cell) for cell in re.findall(r"<t[hd]\b.*?</t[hd]>", line, re.S)] for line in lines]
+
+
 def test_summary_counts_pictures_faces_and_failures() -> None:
     rows = [
         BatchRow("two.png", None, 1, (0, 0, 9, 9), 0.9, HAPPY),
@@ -35,15 +44,33 @@ def test_summary_counts_pictures_faces_and_failures() -> None:
     text = batch.summarise(rows)
     for part in ("2 pictures", "2 faces", "1 without a face", "1 could not be read", "happy 2"):
         assert part in text
-    assert [cells[:5] for cells in batch._cells(rows)] == [
-        ["two.png", None, 1, "happy", 0.75],
-        ["two.png", None, 2, "happy", 0.75],
-        ["video.mp4", 0.5, None, "", None],
-        ["<b>.png", None, None, "", None],
+    none = "\N{EN DASH}"
+    assert shown(rows) == [
+        ["File", "Face", "Expression", "Probability", "Note"],
+        ["two.png", "1", "happy", "75.0%", none],
+        ["two.png", "2", "happy", "75.0%", none],
+        ["video.mp4 0.5 s", none, none, none, NO_FACE],
+        ["&lt;b&gt;.png", none, none, none, "not a readable image"],
     ]
+    assert batch.summarise(rows[:1]) == "1 picture, 1 face. happy 1."
+    assert shown(rows[:1])[0] == ["File", "Face", "Expression", "Probability"]
 
 
 def test_the_page_shows_a_part_of_many_rows_and_says_so() -> None:
     rows = [BatchRow(f"{number}.png", None, note=NO_FACE) for number in range(batch.SHOWN + 1)]
-    assert len(batch._cells(rows)) == batch.SHOWN
+    assert len(shown(rows)) == batch.SHOWN + 1  # with the heads
     assert f"the first {batch.SHOWN} of {batch.SHOWN + 1} rows" in batch.summarise(rows)
+
+
+def test_a_stopped_batch_has_the_rows_so_far() -> None:
+    classes = HAPPY.classes
+    stopped = batch.finished(batch.Job([BatchRow("a.png", None, 1, opinion=HAPPY)], classes, stopped=True))
+    assert "Stopped. 1 picture, 1 face." in stopped
+    link = re.search(r'base64,(.*?)"', stopped)
+    assert link is not None and base64.b64decode(link[1]).decode().splitlines()[1].startswith("a.png,,1,")
+    assert "download" not in batch.finished(batch.Job([], classes, stopped=True))
+
+
+def test_progress_never_passes_its_end() -> None:
+    assert "0 of 1 picture<" in batch.progress(0, 1)
+    assert '5 of 5 pictures</span><progress max="5" value="5"' in batch.progress(5, 3)

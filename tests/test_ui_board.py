@@ -15,13 +15,14 @@ import pandas as pd
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from test_ui_try import publish
 
 from fer_bench import leaderboard
 from fer_bench.errors import FerBenchError
 from fer_bench.protocols import PROTOCOLS
 from fer_bench.records import RunRecord, Workspace
 from fer_bench.registry import list_models
-from fer_bench.ui import about, board, details, table
+from fer_bench.ui import Link, about, board, details, read_link, table
 from fer_bench.ui.context import Context
 
 MakeRecord = Callable[..., RunRecord]
@@ -187,9 +188,16 @@ def test_a_corrupt_board_is_a_message(context: Context, content: bytes) -> None:
     assert "fb-warning" in shown and "leaderboard build" in shown and not plots
 
 
-def test_a_link_picks_a_known_protocol_only() -> None:
-    assert board.linked("sfew_2fold")["value"] == "sfew_2fold"
-    assert "value" not in board.linked("../etc")
+def test_a_link_opens_what_it_names_and_says_what_it_does_not(context: Context) -> None:
+    publish(context.workspace, "lin_shi.paper")
+    assert read_link(context, {"protocol": "sfew_2fold"}) == Link("leaderboard", "", "sfew_2fold", ())
+    assert read_link(context, {"tab": "live", "model": "lin_shi"}) == Link("live", "lin_shi.paper", "", ())
+    assert read_link(context, {"tab": "batch", "protocol": "synthetic"}) == Link("batch", "", "synthetic", ())
+    wrong = read_link(context, {"tab": "bord", "model": "ranjan_1", "protocol": "../etc"})
+    assert not (wrong.tab or wrong.model or wrong.protocol)
+    protocol, tab, model = wrong.problems
+    assert "unknown protocol '../etc'" in protocol and "unknown tab 'bord'" in tab
+    assert "python -m fer_bench run --model ranjan_1" in model
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +210,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 
 def test_the_api_answers_with_the_rows(client: Client) -> None:
-    assert list(client.view_api(return_format="dict", print_info=False)["named_endpoints"]) == ["/leaderboard"]
+    [(name, about)] = client.view_api(return_format="dict", print_info=False)["named_endpoints"].items()
+    assert name == "/leaderboard" and about["description"].startswith("The rows of one protocol")
+    [given], [returned] = about["parameters"], about["returns"]
+    assert given["parameter_name"] == "protocol" and all(name in given["label"] for name in PROTOCOLS)
+    assert returned["label"] == "rows"
     for name in PROTOCOLS:
         answer = client.predict(name, api_name="/leaderboard")
         assert answer == board.json_rows(board.rows_of(Context(), name))

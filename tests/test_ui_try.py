@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from fer_bench.predict import Predictor
 from fer_bench.recognition import Opinion, recognise
 from fer_bench.records import Workspace
 from fer_bench.transforms import Normaliser
-from fer_bench.ui import try_it
+from fer_bench.ui import messages, try_it
 from fer_bench.ui.context import Context
 from fer_bench.ui.try_it import Look
 
@@ -140,10 +142,16 @@ def test_the_remark_says_what_was_found_and_by_what(context: Context, photo: UIn
         return try_it.remark(look, context.detector)
 
     assert "Marks found no face" in remark(try_it.look_at(context, blank, MODELS))
-    assert "whole picture" in remark(try_it.look_at(context, blank, MODELS, whole=True))
+    whole = remark(try_it.look_at(context, blank, MODELS, whole=True))
+    assert "whole picture" in whole
+    assert "stretched from 300x200 to a square" in whole
+    assert "stretched" not in remark(try_it.look_at(context, blank[:, :200], MODELS, whole=True))
     several = remark(try_it.look_at(context, photo, MODELS))
     assert "3 faces, found by Marks" in several
     assert "less able than YuNet" in several
+    said = try_it.look_at(context, photo, MODELS).recognition.readings[1].opinions
+    chosen = remark(try_it.select(try_it.look_at(context, photo, MODELS), 2))
+    assert all(f"{opinion.model} says {opinion.top}" in chosen for opinion in said)
 
 
 def test_answers_show_every_class_in_the_fixed_order(context: Context, photo: UInt8Array) -> None:
@@ -163,7 +171,7 @@ def test_answers_carry_the_result_as_json(context: Context, photo: UInt8Array) -
     saved = re.search(r'download="fer_bench.json" href="data:application/json;base64,([^"]+)"', page)
     assert saved is not None
     assert json.loads(base64.b64decode(saved[1])) == look.recognition.to_dict()
-    assert page.count("<h3>") == 2
+    assert page.count("<h2>") == 2
     assert "Pick a model" in try_it.answers(context, try_it.look_at(context, photo, []))
     assert try_it.answers(context, try_it.look_at(context, np.zeros_like(photo), MODELS)) == ""
 
@@ -181,6 +189,69 @@ def test_heat_comes_second_and_stays(context: Context, photo: UInt8Array) -> Non
     assert set(more.heats) == {(1, MODELS[0]), (3, MODELS[0]), (3, MODELS[1])}
     assert more.heats[1, MODELS[0]] is first
     assert "fb-pending" not in try_it.answers(context, third)
+
+
+def test_a_model_that_fails_does_so_in_its_own_place(context: Context, photo: UInt8Array, tmp_path: Path) -> None:
+    own = Context(Workspace(tmp_path))
+    publish(own.workspace, MODELS[1])
+    (own.workspace.weights / f"{MODELS[0]}.safetensors").write_bytes(b"nonsense")
+    look = try_it.look_at(own, photo, MODELS)
+    assert look.models == tuple(MODELS) and set(look.problems) == {MODELS[0]}
+    assert [opinion.model for opinion in look.recognition.readings[0].opinions] == MODELS[1:]
+    page = try_it.answers(own, look)
+    bad, good = (page.index(name.replace(".", ".<wbr>")) for name in MODELS)
+    assert bad < page.index("fb-warning") < good < page.index("What lin_shi.paper is fed")
+    assert f"weights/{MODELS[0]}.safetensors" in page and str(tmp_path) not in page
+    alone = try_it.ask_others(own, look, MODELS[:1])
+    assert "fb-warning" in try_it.answers(own, alone)
+    assert "Download" not in try_it.answers(own, alone)
+    assert try_it.ask_others(own, alone, MODELS[1:]).problems == {}
+
+
+def test_paths_in_errors_begin_at_the_project(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    assert messages.public(f"{tmp_path}/weights/a: no", workspace) == "weights/a: no"
+
+
+def test_without_a_board_the_manifest_says_which_is_best(tmp_path: Path) -> None:
+    context = Context(Workspace(tmp_path))
+    for name in ("a.paper", "b.paper", "c.paper"):
+        (tmp_path / "weights").mkdir(exist_ok=True)
+        (tmp_path / "weights" / f"{name}.safetensors").write_bytes(b"")
+    (tmp_path / "leaderboard").mkdir()
+    (tmp_path / "leaderboard" / "leaderboard.csv").write_text("nonsense")
+    manifest = [{"file": "a.paper.safetensors", "test_accuracy": 40}, {"file": "b.paper.safetensors"}]
+    manifest.append({"file": "c.paper.safetensors", "test_accuracy": 60.5})
+    (tmp_path / "weights" / "manifest.json").write_text(json.dumps(manifest))
+    assert [choice.label for choice in context.choices] == ["c.paper · 60.5%", "a.paper · 40.0%", "b.paper"]
+    assert context.default == context.choices[0]
+    (tmp_path / "weights" / "manifest.json").write_text("{")
+    assert [choice.name for choice in Context(context.workspace).choices] == ["a.paper", "b.paper", "c.paper"]
+
+
+def test_an_answer_says_what_its_model_never_finds(
+    photo: UInt8Array, context: Context, workspace: Workspace, make_record: Callable[..., Any]
+) -> None:
+    own = Context(workspace)
+    publish(workspace, MODELS[1])
+    assert own.never_found(MODELS[1]) == ()  # nothing is known of it
+    record = make_record(workspace)
+    assert own.never_found(MODELS[1]) == ()
+    metrics = copy.deepcopy(record.metrics)
+    plain = metrics["test"]["plain"]
+    plain["recall"] = [0.0 if name == "disgust" else 0.5 for name in record.classes]
+    make_record(workspace, metrics=metrics)
+    count = plain["support"][record.classes.index("disgust")]
+    assert own.never_found(MODELS[1]) == (("disgust", count),)
+    assert f"none of the {count} disgust faces" in try_it.answers(own, try_it.look_at(own, photo, MODELS[1:]))
+
+
+def test_a_layer_says_how_many_of_its_maps_are_shown(photo: UInt8Array) -> None:
+    workspace_context = Context()
+    name = next(choice.name for choice in workspace_context.choices if choice.name.startswith("resnet18."))
+    look = try_it.look_at(workspace_context, photo, [name], whole=True)
+    page = try_it.layer_maps(workspace_context, look, name)
+    assert f"{try_it.MAPS} of 512 maps" in page
 
 
 def test_layer_maps_are_of_the_selected_face(context: Context, photo: UInt8Array) -> None:
@@ -206,7 +277,16 @@ def test_the_first_example_is_scikit_images_portrait() -> None:
 
 
 @pytest.fixture(scope="module")
-def client(context: Context) -> Iterator[Client]:
+def uploads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where Gradio keeps files."""
+    folder = tmp_path_factory.mktemp("uploads")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def client(context: Context, uploads: Path) -> Iterator[Client]:
     import gradio as gr
 
     with gr.Blocks(analytics_enabled=False) as app:
@@ -258,11 +338,65 @@ def test_predict_is_all_the_api_there_is(client: Client) -> None:
     assert [one["parameter_name"] for one in api["named_endpoints"]["/predict"]["parameters"]] == ["image", "models"]
 
 
-def test_a_path_on_the_server_is_not_a_picture(client: Client) -> None:
-    """A client could write any path into its request."""
-    sent = {"data": [{"path": __file__, "meta": {"_type": "gradio.FileData"}}, MODELS]}
+def test_a_name_alone_is_a_list_of_one_and_nothing_is_no_picture(
+    context: Context, client: Client, tmp_path: Path, photo: UInt8Array
+) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(png(photo))
+    answer = client.predict(handle_file(path), "lin_shi", api_name="/predict")
+    assert [opinion["model"] for opinion in answer["faces"][0]["opinions"]] == [MODELS[1]]
+    with pytest.raises(AppError, match="expected the names of models"):
+        client.predict(handle_file(path), [1], api_name="/predict")
+    with pytest.raises(AppError, match="expected an uploaded picture"):
+        client.predict(None, MODELS, api_name="/predict")
+
+
+def ask_page(client: Client, image: dict[str, Any], session: str) -> str:
+    """What the page gets when the photo changes, as its JSON."""
+    components = {component["id"]: component for component in client.config["components"]}
+    [changed] = [
+        dependency["id"]
+        for dependency in client.config["dependencies"]
+        for target, event in dependency["targets"]
+        if event == "change" and components[target]["props"].get("elem_id") == "fb-try-photo"
+    ]
+    sent = {"data": [image, MODELS], "fn_index": changed, "session_hash": session}
+    httpx.post(f"{client.src}gradio_api/queue/join", json=sent, timeout=60).raise_for_status()
+    with httpx.stream("GET", f"{client.src}gradio_api/queue/data?session_hash={session}", timeout=60) as stream:
+        return next(line for line in stream.iter_lines() if "process_completed" in line)
+
+
+def ask_api(client: Client, image: dict[str, Any]) -> str:
     call = f"{client.src}gradio_api/call/predict"
-    event = httpx.post(call, json=sent, timeout=60).json()["event_id"]
-    answer = httpx.get(f"{call}/{event}", timeout=60).text
-    assert "event: error" in answer
-    assert "not a readable image" not in answer
+    event = httpx.post(call, json={"data": [image, MODELS]}, timeout=60).json()["event_id"]
+    return httpx.get(f"{call}/{event}", timeout=60).text
+
+
+@pytest.mark.parametrize("mark", [{}, {"meta": {}}, {"meta": {"_type": "gradio.FileData"}}], ids=str)
+def test_a_path_on_the_server_is_not_a_picture(
+    client: Client, tmp_path: Path, uploads: Path, photo: UInt8Array, mark: dict[str, Any]
+) -> None:
+    """A client could write any path into its request."""
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(png(photo))
+    (uploads / "link.png").unlink(missing_ok=True)
+    (uploads / "link.png").symlink_to(secret)
+    asked = []
+    climbing = f"{uploads}/{os.path.relpath(secret, uploads)}"
+    for number, path in enumerate((secret, tmp_path / "missing.png", uploads / "link.png", climbing)):
+        image = {"path": str(path), **mark}
+        api, page = ask_api(client, image), ask_page(client, image, f"path{number}")
+        assert "event: error" in api
+        assert "data:image" not in page
+        asked.append((api.replace(str(path), ""), "expected an uploaded picture" in page))
+    assert asked[0] == asked[1]  # whether there is a file, nobody is told
+
+
+def test_an_answer_leaves_nothing_on_the_server(client: Client, uploads: Path, photo: UInt8Array) -> None:
+    for picture in (photo, photo[:, ::-1]):
+        sent = {"files": ("photo.png", png(picture), "image/png")}
+        [path] = httpx.post(f"{client.src}gradio_api/upload", files=sent, timeout=60).json()
+        before = sorted(uploads.rglob("*"))
+        answer = ask_page(client, {"path": path, "meta": {"_type": "gradio.FileData"}}, "one visitor")
+        assert "data:image/jpeg" in answer
+        assert sorted(uploads.rglob("*")) == before

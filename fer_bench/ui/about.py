@@ -36,8 +36,9 @@ the same look has many reasons, and people who labelled FER2013 agree with each 
 
 ## What happens to a picture
 
-A picture goes to the machine that runs this app and no further. It is kept in memory and in a temporary folder, from
-which it is deleted within {minutes} minutes; there is no history, and no analytics.
+A picture goes to the machine that runs this app and no further. It is kept in a temporary folder, from which it is
+deleted within {minutes} minutes; a page's last answer stays in memory until some hundred other visitors have come, or
+the app ends. There is no history, and no analytics.
 """
 
 FACES = f"""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr  # its events find their special arguments by annotations that this module can resolve
 import pandas as pd
-from gradio.events import api
 
 from fer_bench import plots
 from fer_bench.errors import FerBenchError
@@ -34,8 +33,10 @@ CSS = """
 .fb-tools input::placeholder { color: var(--input-placeholder-color); opacity: 1; }
 .fb-count { color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 .fb-tools .fb-download { margin-left: auto; }
-.fb-download { color: var(--fb-accent); text-decoration: underline; text-underline-offset: 2px; }
+.fb-download { padding-block: 0.2rem; color: var(--fb-accent); text-decoration: underline; text-underline-offset: 2px; }
 .fb-rows { overflow: auto; max-height: 34rem; border: 1px solid var(--border-color-primary); border-radius: 8px; }
+.fb-more { mask-image: linear-gradient(to left, transparent, black 4.5rem); }
+.fb-rows[hidden], .fb-no-hit[hidden] { display: none; }
 .fb-table { width: 100%; margin: 0; padding: 0; border-collapse: separate; border-spacing: 0; font-size: 0.875rem; }
 .fb-table th, .fb-table td { padding: 0.45rem 0.7rem; border: 0; white-space: nowrap; font-weight: 400;
   text-align: left; vertical-align: middle; background: var(--body-background-fill);
@@ -54,19 +55,21 @@ CSS = """
   color: var(--body-text-color-subdued); }
 .fb-table .fb-name { position: sticky; left: 3.4rem; z-index: 1; border-right: 1px solid var(--border-color-primary); }
 .fb-table thead .fb-rank, .fb-table thead .fb-name { z-index: 3; }
-.fb-table tbody tr { cursor: pointer; }
+.fb-table tbody tr[data-model] { cursor: pointer; }
 .fb-table tbody tr:hover > * { background: var(--background-fill-secondary); }
 .fb-table tbody tr[aria-current] > * {
   background: color-mix(in srgb, var(--fb-accent) 12%, var(--body-background-fill)); }
-.fb-table tbody button { font: inherit; font-weight: 600; color: inherit; text-align: left; cursor: pointer; }
+.fb-table [aria-current] .fb-recipe, .fb-table [aria-current] .fb-rank { color: var(--body-text-color); }
+.fb-table tbody button { min-width: 24px; min-height: 24px; font: inherit; font-weight: 600; color: inherit;
+  text-align: left; cursor: pointer; }
 .fb-recipe { margin-left: 0.5rem;  color: var(--body-text-color-subdued); font-size: 0.8rem; }
 .fb-remark { margin-left: 0.4rem; padding: 0 0.4rem; border-radius: 4px; font-size: 0.75rem;
   background: color-mix(in srgb, var(--fb-accent) 12%, transparent); }
 .fb-table wbr { display: none; }
 .fb-headline { font-weight: 650; }
-.fb-none { opacity: 0.45; }
+.fb-none { opacity: 0.75; }
 .fb-costs, .fb-figures { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
 .fb-plot { margin: 0; min-width: 0; padding: 0.9rem; border: 1px solid var(--border-color-primary);
   border-radius: 8px; }
 .fb-plot h4 { margin: 0 0 0.6rem; font-size: 0.95rem; font-weight: 600; }
@@ -81,7 +84,7 @@ CSS = """
 .fb-facts dt { color: var(--body-text-color-subdued); }
 .fb-facts dd { margin: 0; overflow-wrap: anywhere; max-width: 75ch; }
 #fb-board-command pre, #fb-board-command code { white-space: pre-wrap; overflow-wrap: anywhere; }
-#fb-board-body summary { cursor: pointer; }
+#fb-board-body summary { padding-block: 0.2rem; cursor: pointer; }
 #fb-board-body pre { margin: 0.5rem 0 0; padding: 0.8rem; overflow: auto; font-size: 0.8rem; border-radius: 8px;
   background: var(--background-fill-secondary); }
 @media (max-width: 40rem) {
@@ -98,6 +101,9 @@ CSS = """
   .fb-recipe { display: block; margin: 0; }
   .fb-remark { display: block; width: fit-content; margin: 0.1rem 0 0; }
   .fb-facts div { grid-template-columns: 1fr; gap: 0; }
+  .fb-plot { padding: 0.9rem 0; border-width: 1px 0 0; border-radius: 0; }
+  .fb-plot svg { overflow: visible; }
+  .fb-plot svg text { font-size: 11.5px !important; }
 }
 """
 
@@ -125,8 +131,7 @@ def build(context: Context) -> gr.Dropdown:
         try:
             found = details(context.workspace, one(context, name, event.model, event.recipe))
         except FerBenchError as error:
-            shown = str(error).replace(f"{context.workspace.root}/", "")
-            return messages.warning(shown), "", "", gr.Column(visible=False)
+            return messages.warning(messages.public(error, context.workspace)), "", "", gr.Column(visible=False)
         again = f"Make this row again:\n```bash\n{found.command}\n```"
         return found.heading, again, found.body, gr.Column(visible=True)
 
@@ -135,7 +140,7 @@ def build(context: Context) -> gr.Dropdown:
         try:
             return json_rows(rows_of(context, protocol))
         except FerBenchError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(messages.public(error, context.workspace), print_exception=False) from error
 
     # Without a trigger: when the page loads and when another protocol is picked.
     gr.on(
@@ -147,13 +152,14 @@ def build(context: Context) -> gr.Dropdown:
         api_visibility="private", show_progress="minimal", show_progress_on=heading, trigger_mode="always_last",
     )  # fmt: skip
     chosen.then(None, None, None, js=SHOW_DETAILS, api_visibility="private")
-    api(leaderboard, api_name="leaderboard")
+    names = ", ".join(PROTOCOLS)
+    gr.Button(visible=False).click(
+        leaderboard,
+        gr.Textbox(value=next(iter(PROTOCOLS)), label=f"protocol, one of {names}", visible=False),
+        gr.JSON(label="rows", visible=False),
+        api_name="leaderboard",
+    )
     return protocol
-
-
-def linked(protocol: str) -> Any:
-    """The picker's update for a link to a protocol; none if it is unknown."""
-    return gr.update(value=protocol) if protocol in PROTOCOLS else gr.skip()
 
 
 def rows_of(context: Context, protocol: str) -> pd.DataFrame:
@@ -191,7 +197,7 @@ def view(context: Context, protocol: str) -> tuple[str, str]:
     try:
         rows = rows_of(context, protocol)
     except FerBenchError as error:
-        return messages.warning(str(error)), ""
+        return messages.warning(messages.public(error, context.workspace)), ""
     if rows.empty:
         suggested = "run --all" if protocol != "synthetic" else "run --model lin_shi --protocol synthetic"
         return messages.empty(f"No runs on {protocol} yet. `python -m fer_bench {suggested}` makes them."), ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from fer_bench import faces, leaderboard, registry, weights
 from fer_bench.errors import FerBenchError
+from fer_bench.leaderboard.board import manifest_path
 from fer_bench.predict import Predictor
-from fer_bench.records import Workspace
+from fer_bench.records import Workspace, read_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +29,7 @@ class Choice:
 
     Attributes:
         name: "model.recipe", as `weights.load_published` takes it.
-        accuracy: on FER2013's private test in percent, None if the board does not say.
+        accuracy: on FER2013's private test in percent, None if neither the board nor the manifest says.
         milliseconds: for one face on one thread, None if it was not measured.
     """
 
@@ -77,8 +79,16 @@ class Context:
             value = rows.get(name, {}).get(column)
             return None if value is None or value != value else float(value)
 
+        manifest = _accuracies(self.workspace)
         names = sorted(path.name.removesuffix(".safetensors") for path in self.workspace.weights.glob("*.safetensors"))
-        found = [Choice(name, number(name, "accuracy"), number(name, "cpu_ms")) for name in names]
+        found = [
+            Choice(
+                name,
+                manifest.get(name) if (accuracy := number(name, "accuracy")) is None else accuracy,
+                number(name, "cpu_ms"),
+            )
+            for name in names
+        ]
         return sorted(found, key=lambda choice: -(choice.accuracy or 0.0))
 
     @property
@@ -110,7 +120,37 @@ class Context:
             self._loaded.move_to_end(name)
             return self._loaded[name]
 
+    def never_found(self, name: str) -> tuple[tuple[str, int], ...]:
+        """Classes of whose faces in its test a shipped network found none, each with how many there are.
+
+        Raises:
+            FerBenchError: as `predictor`.
+        """
+        known = self.predictor(name).metadata
+        model, _, recipe = name.rpartition(".")
+        path = self.workspace.record_path("fer2013", model, recipe, known.get("seed", 0))
+        try:
+            record = read_record(path)
+        except FerBenchError:  # the leaderboard's tab says so
+            return ()
+        plain = record.metrics["test"]["plain"]
+        scores = zip(record.classes, plain["recall"], plain["support"], strict=True)
+        return tuple((label, support) for label, recall, support in scores if support and not recall)
+
     @cached_property
     def detector(self) -> faces.Detector:
         """The face detector at work here."""
         return faces.find_detector()
+
+
+def _accuracies(workspace: Workspace) -> dict[str, float]:
+    """What the manifest of the shipped networks says of each, in percent; nothing if it can't be read."""
+    try:
+        entries = json.loads(manifest_path(workspace).read_text(encoding="utf-8"))
+        return {
+            str(entry["file"]).removesuffix(".safetensors"): float(entry["test_accuracy"])
+            for entry in entries
+            if entry.get("test_accuracy") is not None
+        }
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}

@@ -47,8 +47,7 @@ def details(workspace: Workspace, cells: Mapping[str, Any]) -> Details:
         f"<h3>{escape(row.first.model)} <span>{escape(row.first.recipe_name)}</span></h3>"
         f'<p class="fb-summary">{_summary(cells)}</p><ul class="fb-caveats">{remarks}</ul>'
     )
-    # An error names a file by its whole path; where the app is installed is nobody's business.
-    body = (_figures(stamp) + _facts(workspace, row)).replace(f"{workspace.root}/", "")
+    body = messages.public(_figures(stamp) + _facts(workspace, row), workspace)
     return Details(heading, command(row), body)
 
 

@@ -64,7 +64,11 @@ CSS = """
   font-variant-numeric: tabular-nums; }
 #fb-live-bars { min-height: 11rem; }
 #fb-live-timeline { min-height: 8rem; }
-.fb-button { padding: 0.5rem 1rem; border-radius: 6px; font-weight: 600; color: white; background: #0f766e; }
+@media (max-width: 40rem) {
+  #fb-live-timeline svg { overflow: visible; font-size: 11.5px !important; }
+}
+.fb-button { padding: 0.5rem 1rem; border-radius: 6px; font-weight: 600; cursor: pointer;
+  color: var(--fb-on-accent); background: var(--fb-accent); }
 """
 
 Box = tuple[float, float, float, float]
@@ -199,7 +203,7 @@ class Camera:
             with self._slots:
                 recognition = recognise(picture, {model: predictor}, self.context.detector, LIMIT)
         except FerBenchError as error:
-            return {"error": str(error)}
+            return {"error": messages.public(error, self.context.workspace)}
         now, key = self.clock(), str(sent.get("session"))
         track, reading = advance(self.sessions.get(key), model, recognition.readings, now)
         self.sessions.put(key, track, now)
@@ -263,7 +267,8 @@ _PAGE = """
     <video playsinline muted aria-hidden="true"></video>
     <canvas role="img" aria-label="The last classified frame of your camera, with a box around each face"></canvas>
     <div class="fb-boxes" aria-hidden="true"></div>
-    <p class="fb-empty">Frames go to this app's server, are classified there and forgotten.</p>
+    <p class="fb-empty">Press <b>Start the camera</b>. Frames go to this app's server, are classified there and
+    forgotten.</p>
   </div>
   <div class="fb-readout">
     <p><button type="button" id="fb-live-start" class="fb-button">Start the camera</button></p>
@@ -295,7 +300,8 @@ let stream = null;
 function stop() {
   stream?.getTracks().forEach((track) => track.stop());
   stream = video.srcObject = null;
-  boxes.innerHTML = top.textContent = '';
+  for (const place of Object.values(places)) place.innerHTML = '';
+  top.textContent = '';
   shown.width = 0;
   root.classList.remove('fb-running');
   start.textContent = 'Start the camera';
@@ -304,7 +310,8 @@ function stop() {
 async function run(mine, session) {
   while (stream === mine) {
     const began = performance.now();
-    if (!document.hidden && video.offsetParent && video.videoWidth) {
+    if (!video.offsetParent) return stop();  // another tab of this page is open
+    if (video.videoWidth) {
       frame.width = video.videoWidth;
       frame.height = video.videoHeight;
       frame.getContext('2d').drawImage(video, 0, 0);
@@ -324,6 +331,7 @@ async function run(mine, session) {
   }
 }
 
+document.addEventListener('visibilitychange', () => { if (document.hidden && stream) stop(); });
 start.addEventListener('click', async () => {
   if (stream) { stop(); return; }
   say('');
@@ -347,8 +355,8 @@ start.addEventListener('click', async () => {
 """
 
 
-def build(context: Context) -> None:
-    """The tab."""
+def build(context: Context) -> gr.Dropdown:
+    """The tab; the picker of the model."""
     default = None if context.default is None else context.default.name
     model = gr.Dropdown(
         [(choice.label, choice.name) for choice in context.choices],
@@ -368,3 +376,4 @@ def build(context: Context) -> None:
         elem_id="fb-live-camera",
     )
     model.change(None, model, js="(name) => { document.querySelector('.fb-live').dataset.model = name || ''; }")
+    return model

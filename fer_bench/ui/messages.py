@@ -5,6 +5,15 @@ from __future__ import annotations
 import base64
 import re
 from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fer_bench.records import Workspace
+
+
+def public(problem: object, workspace: Workspace) -> str:
+    """An error's text for visitors: files by their path in the project, as where that lies is nobody's business."""
+    return str(problem).replace(f"{workspace.root}/", "")
 
 
 def _html(text: str) -> str:

@@ -17,9 +17,22 @@ if TYPE_CHECKING:
 
 Cells = Mapping[str, Any]
 
+# Fades the right edge of the rows while columns are out of sight there.
+EDGE = """
+function edge() {
+  for (const rows of element.querySelectorAll(".fb-rows"))
+    rows.classList.toggle("fb-more", rows.scrollLeft + rows.clientWidth < rows.scrollWidth - 1);
+}
+
+element.addEventListener("scroll", edge, true);
+new ResizeObserver(edge).observe(element);
+new MutationObserver(edge).observe(element, { childList: true, subtree: true });
+"""
+
 # Runs once; the table inside `element` is replaced when another protocol is picked, so all is heard from the outside.
 SCRIPT = (
     SORT
+    + EDGE
     + """
 function filter() {
   const words = element.querySelector("input[type=search]").value.toLowerCase().split(/\\s+/);
@@ -30,6 +43,8 @@ function filter() {
   const shown = rows.filter(row => !row.hidden).length;
   const all = rows.length === 1 ? "1 row" : `${rows.length} rows`;
   element.querySelector(".fb-count").textContent = shown === rows.length ? all : `${shown} of ${all}`;
+  element.querySelector(".fb-no-hit").hidden = shown > 0;
+  element.querySelector(".fb-rows").hidden = !shown;
 }
 
 element.addEventListener("input", event => { if (event.target.closest(".fb-tools")) filter(); });
@@ -101,6 +116,7 @@ def table(rows: pd.DataFrame, name: str) -> str:
 </tbody>
 </table>
 </div>
+<p class="fb-empty fb-no-hit" hidden>No row has these words and this recipe. Clear the search to see all.</p>
 <p class="fb-quiet">{escape(text.TIES)} Choose a row for what is behind it.</p>"""
 
 

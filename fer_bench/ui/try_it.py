@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import importlib.util
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import gradio as gr
 import numpy as np
+from gradio.utils import get_upload_folder
 
 from fer_bench import explain
 from fer_bench.data import synthetic
@@ -38,7 +40,11 @@ LARGEST, SMALLEST = 1024, 768
 # Pixels a side of a crop on the page.
 CROP = 192
 DRAWN = 256
-WAITING = "Add a photo, or take an example: every model you pick says what it sees in each face."
+# Maps of a layer that are shown, those with the most contrast.
+MAPS = 32
+WAITING = "Drop, paste or take a photo, or click an example: every model you pick says what it sees in each face."
+DRAWINGS = "A portrait and drawings. No model was trained on drawings: they are often misread."
+WHOLE, FIND = "Use the whole picture", "Find faces in it"
 GONE = "The photo was kept for ten minutes and is deleted now. Add it again."
 NO_MODELS = "No trained network is here yet. What is below trains one; then start the app again."
 
@@ -48,23 +54,36 @@ CSS = """
   border: 1px solid var(--border-color-primary); }
 .fb-examples button:hover { border-color: var(--fb-accent); }
 .fb-examples img { display: block; width: 100%; margin: 0; }
-.fb-looks { display: flex; flex-wrap: wrap; gap: 1rem; align-items: flex-end; margin-bottom: 1rem; }
-.fb-model h3 { margin: 0; font-size: 0.95rem; font-weight: 600; }
+.fb-faces { margin: 0; text-align: center; }
+.fb-faces img { display: block; margin: 0 auto; width: auto; max-width: 100%; max-height: 24rem; border-radius: 8px;
+  cursor: pointer; }
+.fb-faces figcaption { display: flex; gap: 1.5rem; justify-content: center; margin-top: 0.4rem; }
+.fb-faces figcaption > * { padding: 0 !important; background: none !important; font: inherit !important;
+  font-size: 0.8rem !important; color: var(--fb-accent); text-decoration: underline; text-underline-offset: 2px; }
+#fb-try:has(.fb-faces) #fb-try-photo:has(.image-frame img) { height: 9rem !important; }
+#fb-try-photo.fb-unshown .image-frame { display: grid; place-items: center; padding: 2rem 1rem 0; }
+#fb-try-photo.fb-unshown .image-frame::before { content: "Your browser does not show such a file.";
+  color: var(--body-text-color-subdued); }
+#fb-try-photo.fb-unshown .image-frame img { display: none; }
+.fb-answer { display: grid; gap: 1rem 2.5rem; align-items: end; }
+.fb-answer > * { min-width: 0; }
+.fb-looks { --fb-side: 88px; display: flex; flex-wrap: wrap; gap: 1rem 1.25rem; align-items: flex-end; }
+.fb-alone .fb-looks { --fb-side: 104px; }
+.fb-model { width: calc(2 * var(--fb-side) + 6px); overflow-wrap: anywhere; }
+.fb-model h2 { margin: 0; font-size: 0.95rem; font-weight: 600; }
 .fb-model p { margin: 0 0 0.4rem; }
-.fb-pair { display: flex; gap: 0.4rem; }
+.fb-model .fb-quiet, .fb-model .fb-warning { font-size: 0.8rem; }
+.fb-pair { display: flex; gap: 6px; }
 .fb-figure { margin: 0; }
 .fb-figure img, .fb-pending { width: 100%; border-radius: 4px; margin: 0; }
-.fb-looks img, .fb-pending { width: 104px; height: 104px; object-fit: contain; }
-.fb-pending { background: var(--background-fill-secondary); }
+.fb-looks img, .fb-pending { width: var(--fb-side); height: var(--fb-side); object-fit: contain; }
+.fb-pending { display: grid; place-items: center; padding: 0.25rem; text-align: center; font-size: 0.75rem;
+  color: var(--body-text-color-subdued); background: var(--background-fill-secondary); }
 .fb-figure figcaption { font-size: 0.8rem; color: var(--body-text-color-subdued); }
 #fb-try-answer .fb-download { padding: 0; }
+#fb-try-layers-run { white-space: nowrap; }
 .fb-pixelated { image-rendering: pixelated; }
-@media (max-width: 700px) {
-  #fb-try { flex-direction: column; }
-  #fb-try > .column { display: contents; }
-  #fb-try > .column > .form:has(#fb-try-models) { order: 1; }
-  #fb-try-faces:not(:has(img)) { display: none; }
-}
+@media (min-width: 900px) { .fb-answer.fb-alone { grid-template-columns: auto minmax(0, 1fr); } }
 .fb-layers { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); }
 .fb-untrained dd { margin: 0 0 0.5rem; color: var(--body-text-color-subdued); overflow-wrap: anywhere; }
 """
@@ -77,6 +96,8 @@ class Look:
     Attributes:
         picture: (H, W, 3) uint8 RGB or (H, W) uint8 gray.
         selected: the number of the face that is shown.
+        models: those that were asked, in this order.
+        problems: why some of them can't answer, by model.
         heats: HTML by face and model: what Grad-CAM gave, as far as it ran. A look and those that replace it share it,
             so that Grad-CAM, which comes late, puts nothing else back to what it was.
     """
@@ -84,6 +105,8 @@ class Look:
     picture: UInt8Array
     recognition: Recognition
     selected: int = 1
+    models: tuple[str, ...] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
     heats: dict[tuple[int, str], str] = field(default_factory=dict)
 
     @property
@@ -110,26 +133,70 @@ class _Found:
         return self.faces
 
 
-def predictors(context: Context, models: Iterable[str]) -> dict[str, Predictor]:
-    """The networks by their full names.
+def uploaded(image: Mapping[str, Any] | None) -> tuple[Path, str]:
+    """Where Gradio put a visitor's picture, and what the visitor calls it.
+
+    Gradio looks only at paths that a request marks as files, and a request can name any file of the server.
 
     Raises:
-        FerBenchError: one is unknown, or can't be loaded.
+        FerBenchError: it is not in the folder of the uploads; what else it is, nobody is told.
     """
-    return {name: context.predictor(name) for name in map(context.name, models)}
+    name = "" if image is None else str(image.get("path") or "")
+    with contextlib.suppress(OSError, ValueError):  # too long, or a zero byte in it
+        path = Path(name).resolve()
+        if image is not None and Path(get_upload_folder()).resolve() in path.parents and path.is_file():
+            return path, image.get("orig_name") or "the picture"
+    raise FerBenchError("expected an uploaded picture: upload it first, then send what the upload answered")
+
+
+def named(models: Any) -> list[str]:
+    """The models of a request, one name or several.
+
+    Raises:
+        FerBenchError: it is something else.
+    """
+    names = [models] if isinstance(models, str) else models or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FerBenchError('expected the names of models, such as ["lin_shi"]')
+    return [name for name in names if name]
+
+
+def asked(context: Context, models: Iterable[str]) -> dict[str, Predictor | str]:
+    """The networks by their full names; for one that can't be had the reason."""
+    found: dict[str, Predictor | str] = {}
+    for model in models:
+        name = model
+        try:
+            name = context.name(model)
+            found[name] = context.predictor(name)
+        except FerBenchError as error:
+            found[name] = messages.public(error, context.workspace)
+    return found
 
 
 def look_at(context: Context, picture: UInt8Array, models: Sequence[str], whole: bool = False) -> Look:
     """Find the faces of a photo and ask the models."""
-    return Look(picture, recognise(picture, predictors(context, models), None if whole else context.detector))
+    return _look(context, picture, models, None if whole else context.detector)
 
 
 def ask_others(context: Context, look: Look, models: Sequence[str]) -> Look:
     """The same faces, other models."""
     before = look.recognition
     faces = [reading.face for reading in before.readings if reading.face is not None]
-    asked = recognise(look.picture, predictors(context, models), _Found("", faces) if before.detector else None)
-    return replace(look, recognition=replace(before, readings=asked.readings))
+    after = _look(context, look.picture, models, _Found("", faces) if before.detector else None)
+    return replace(
+        after,
+        recognition=replace(before, readings=after.recognition.readings),
+        selected=look.selected,
+        heats=look.heats,
+    )
+
+
+def _look(context: Context, picture: UInt8Array, models: Sequence[str], detector: Detector | None) -> Look:
+    found = asked(context, models)
+    predictors = {name: predictor for name, predictor in found.items() if not isinstance(predictor, str)}
+    problems = {name: problem for name, problem in found.items() if isinstance(problem, str)}
+    return Look(picture, recognise(picture, predictors, detector), models=tuple(found), problems=problems)
 
 
 def select(look: Look, number: int) -> Look:
@@ -177,48 +244,67 @@ def add_heats(context: Context, look: Look) -> None:
             try:
                 look.heats[key] = _heat(context.predictor(opinion.model), reading.crop, opinion)
             except FerBenchError as error:
-                look.heats[key] = messages.warning(str(error))
+                look.heats[key] = messages.warning(messages.public(error, context.workspace))
 
 
 # HTML
 
 
 def remark(look: Look, detector: Detector) -> str:
-    """What was found and how."""
+    """What was found and how, and for those who hear the page what the models say."""
     found = look.recognition
     count = len(found.readings)
-    if not found.detector:
-        return messages.note("The whole picture is taken as one face.")
     if not count:
         return messages.warning(f"{found.detector} found no face here. Is the picture one face? Then take it whole.")
-    faces = "1 face" if count == 1 else f"{count} faces"
-    if found.left_out:
-        faces = f"The {count} largest of {count + found.left_out} faces"
-    text = f"{faces}, found by {found.detector} in {found.detection_ms:.0f} ms."
-    if count > 1:
-        text += " Choose one below, or click it in the picture."
-    if detector.name != YuNet.name:
-        text += f" It is {detector.note}."
-    return messages.note(text)
+    if not found.detector:
+        width, height = found.size
+        text = "The whole picture is taken as one face."
+        if width != height:
+            text += f" It is stretched from {width}x{height} to a square, which is what the models take."
+    else:
+        faces = "1 face" if count == 1 else f"{count} faces"
+        if found.left_out:
+            faces = f"The {count} largest of {count + found.left_out} faces"
+        text = f"{faces}, found by {found.detector} in {found.detection_ms:.0f} ms."
+        if count > 1:
+            text += " Choose one below, or click it in the picture."
+        if detector.name != YuNet.name:
+            text += f" It is {detector.note}."
+    said = [f"{o.model} says {o.top}, {o.confidence:.0%}." for o in (look.reading.opinions if look.reading else ())]
+    heard = f'<p class="fb-visually-hidden">Face {look.selected}: {escape(" ".join(said))}</p>' if said else ""
+    return messages.note(text) + heard
+
+
+def faces_picture(look: Look) -> str:
+    """The photo with its boxes."""
+    return (
+        f'<figure class="fb-faces"><img src="{_data_url(shown(look), "jpg")}" '
+        'alt="The photo with a box around each face"><figcaption><button type="button">Full screen</button>'
+        '<a class="fb-download" download="faces.jpg" href="#">Download</a></figcaption></figure>'
+    )
 
 
 def answers(context: Context, look: Look) -> str:
     """The shown face: its crop, what each model was fed and looked at, and all probabilities."""
     reading = look.reading
     if reading is None:
-        return ""
-    if not reading.opinions:
+        return "".join(map(messages.warning, look.problems.values()))
+    if not look.models:
         return messages.note("Pick a model to see what it makes of this face.")
     height, width = reading.crop.shape[:2]
     kind = "picture" if reading.face is None else "crop"
     crop = _figure(_small(reading.crop), f"Face {reading.number}", f"{kind}, {width}x{height}")
+    said = {opinion.model: _model(context, look, reading, opinion) for opinion in reading.opinions}
+    failed = {model: messages.warning(problem) for model, problem in look.problems.items()}
     models = "".join(
-        _model(context.predictor(opinion.model), reading, opinion, look.heats.get((reading.number, opinion.model)))
-        for opinion in reading.opinions
+        f'<section class="fb-model"><h2>{escape(model).replace(".", ".<wbr>")}</h2>{(said | failed)[model]}</section>'
+        for model in look.models
     )
     saved = json.dumps(look.recognition.to_dict(), indent=2)
     link = messages.download("fer_bench.json", saved, "application/json", "Download JSON")
-    return f'<div class="fb-looks">{crop}{models}</div>{bars(reading.opinions)}<p>{link}</p>'
+    table = f"<div>{bars(reading.opinions)}</div><p>{link}</p>" if reading.opinions else ""
+    alone = " fb-alone" if len(look.models) == 1 else ""
+    return f'<div class="fb-answer{alone}"><div class="fb-looks">{crop}{models}</div>{table}</div>'
 
 
 def bars(opinions: Sequence[Opinion]) -> str:
@@ -228,14 +314,16 @@ def bars(opinions: Sequence[Opinion]) -> str:
     return compare_bars({opinion.model: (opinion.classes, opinion.probabilities) for opinion in opinions})
 
 
-def _model(predictor: Predictor, reading: Reading, opinion: Opinion, heat: str | None) -> str:
+def _model(context: Context, look: Look, reading: Reading, opinion: Opinion) -> str:
+    predictor = context.predictor(opinion.model)
     fed = prepare(reading.crop[None], predictor.size, predictor.channels)[0]
     size = f"{predictor.size}x{predictor.size} {'gray' if predictor.channels == 1 else 'RGB'}"
+    missed = " and ".join(f"{count} {label}" for label, count in context.never_found(opinion.model))
     return (
-        f'<section class="fb-model"><h3>{escape(opinion.model)}</h3>'
         f"<p><strong>{escape(opinion.top)} {opinion.confidence:.0%}</strong> in {opinion.milliseconds:.1f} ms</p>"
-        f'<div class="fb-pair">{_figure(fed, f"What {opinion.model} is fed", size, True)}'
-        f"{heat or _PENDING}</div></section>"
+        + (f'<p class="fb-quiet">In its test it found none of the {missed} faces.</p>' if missed else "")
+        + f'<div class="fb-pair">{_figure(fed, f"What {opinion.model} is fed", size, True)}'
+        + f"{look.heats.get((reading.number, opinion.model), _blank(''))}</div>"
     )
 
 
@@ -244,11 +332,19 @@ def _heat(predictor: Predictor, crop: UInt8Array, opinion: Opinion) -> str:
     import cv2
 
     fed = prepare(crop[None], predictor.size, predictor.channels)[0]
-    heat = explain.grad_cam(predictor, fed, opinion.classes.index(opinion.top))
+    try:
+        heat = explain.grad_cam(predictor, fed, opinion.classes.index(opinion.top))
+    except FerBenchError:
+        return _blank("none: it has no convolution")
     heat = cast(Any, cv2.resize(heat, (CROP, CROP), interpolation=cv2.INTER_LINEAR))
     square = cast(UInt8Array, cv2.resize(crop, (CROP, CROP), interpolation=cv2.INTER_AREA))
     caption = "Grad-CAM" if heat.any() else "Grad-CAM: nothing"
     return _figure(explain.overlay(square, heat), f"Where {opinion.model} sees {opinion.top}", caption)
+
+
+def _blank(text: str) -> str:
+    """In Grad-CAM's place."""
+    return f'<figure class="fb-figure"><div class="fb-pending">{text}</div><figcaption>Grad-CAM</figcaption></figure>'
 
 
 def layer_maps(context: Context, look: Look, model: str) -> str:
@@ -261,11 +357,13 @@ def layer_maps(context: Context, look: Look, model: str) -> str:
     if reading is None:
         return ""
     layers = explain.activation_maps(context.predictor(model), reading.crop)
-    figures = (_figure(explain.tile(layer.maps), layer.title, layer.title) for layer in layers)
+    figures = (_figure(explain.tile(layer.maps, limit=MAPS), _title(layer), _title(layer)) for layer in layers)
     return f'<div class="fb-layers">{"".join(figures)}</div>'
 
 
-_PENDING = '<figure class="fb-figure"><div class="fb-pending"></div><figcaption>Grad-CAM</figcaption></figure>'
+def _title(layer: explain.LayerMaps) -> str:
+    count = len(layer.maps)
+    return layer.title.replace(f"{count} maps", f"{MAPS} of {count} maps") if count > MAPS else layer.title
 
 
 def _figure(picture: UInt8Array, alt: str, caption: str, pixelated: bool = False) -> str:
@@ -287,12 +385,13 @@ def _small(crop: UInt8Array) -> UInt8Array:
     return cast(UInt8Array, cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA))
 
 
-def _data_url(picture: UInt8Array) -> str:
+def _data_url(picture: UInt8Array, kind: Literal["png", "jpg"] = "png") -> str:
     """A picture inside the page, so that nothing of it stays on the server."""
     import cv2
 
     stored = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
-    return f"data:image/png;base64,{base64.b64encode(cv2.imencode('.png', stored)[1].tobytes()).decode()}"
+    data = base64.b64encode(cv2.imencode(f".{kind}", stored)[1].tobytes()).decode()
+    return f"data:image/{kind.replace('jpg', 'jpeg')};base64,{data}"
 
 
 # examples
@@ -323,7 +422,10 @@ def _example_buttons() -> str:
         f' alt="{escape(name)}"></button>'
         for index, (name, picture) in enumerate(examples())
     )
-    return f'<div class="fb-examples" role="group" aria-label="Examples">{"".join(buttons)}</div>'
+    return (
+        f'<div class="fb-examples" role="group" aria-label="Examples">{"".join(buttons)}</div>'
+        f'<p class="fb-quiet">{DRAWINGS}</p>'
+    )
 
 
 # The choice is the component's value: of several quick clicks, Gradio repeats the first one's event with that.
@@ -334,6 +436,45 @@ element.addEventListener('click', (event) => {
   props.value = button.dataset.index;
   trigger('select');
 });
+"""
+
+_ANNOUNCED = "element.setAttribute('aria-live', 'polite');"
+
+# A click on a face, and what the browser does itself.
+_ON_FACES = """
+element.addEventListener('click', (event) => {
+  const picture = element.querySelector('img');
+  if (event.target.matches('button')) picture.requestFullscreen();
+  if (event.target.matches('a')) event.target.href = picture.src;
+  if (event.target !== picture) return;
+  if (document.fullscreenElement) { document.exitFullscreen(); return; }
+  const {left, top, width, height} = picture.getBoundingClientRect();
+  const x = (event.clientX - left) / width * picture.naturalWidth;
+  const y = (event.clientY - top) / height * picture.naturalHeight;
+  trigger('select', {index: [x, y], value: null});
+});
+"""
+
+# Gradio pastes by its button only, and says nothing of a picture that a browser can't show, such as HEIC.
+_ON_PHOTO = """
+const photo = () => document.getElementById('fb-try-photo');
+const rest = () => new Promise((done) => setTimeout(done, 50));
+document.addEventListener('paste', async (event) => {
+  const file = [...(event.clipboardData?.files ?? [])].find((file) => file.type.startsWith('image/'));
+  if (!file || !element.offsetParent || event.target.closest?.('input, textarea, [contenteditable]')) return;
+  event.preventDefault();
+  photo().querySelector('[aria-label="Upload file"]')?.click();  // it may be showing the camera
+  for (let tries = 0; tries < 20 && !photo().querySelector('input[type=file]'); tries++) await rest();
+  const input = photo().querySelector('input[type=file]');
+  const chosen = new DataTransfer();
+  chosen.items.add(file);
+  input.files = chosen.files;
+  input.dispatchEvent(new Event('change', {bubbles: true}));
+});
+for (const outcome of ['load', 'error'])
+  document.addEventListener(outcome, (event) => {
+    if (event.target.matches?.('#fb-try-photo img')) photo().classList.toggle('fb-unshown', outcome === 'error');
+  }, true);
 """
 
 
@@ -374,7 +515,9 @@ def build(context: Context) -> gr.Dropdown:
                 alt_text="Your photo",
                 elem_id="fb-try-photo",
             )
-            sample = gr.HTML(html_template=_example_buttons(), js_on_load=_ON_EXAMPLE, elem_id="fb-try-examples")
+            sample = gr.HTML(
+                html_template=_example_buttons(), js_on_load=_ON_EXAMPLE + _ON_PHOTO, elem_id="fb-try-examples"
+            )
             picker = gr.Dropdown(
                 [(choice.label, choice.name) for choice in context.choices],
                 value=default,
@@ -383,19 +526,11 @@ def build(context: Context) -> gr.Dropdown:
                 elem_id="fb-try-models",
             )
         with gr.Column(scale=3, min_width=300):
-            boxes = gr.Image(
-                label="Faces",
-                format="jpeg",
-                interactive=False,
-                height=300,
-                buttons=["download", "fullscreen"],
-                alt_text="The photo with a box around each face",
-                elem_id="fb-try-faces",
-            )
-            status = gr.HTML(elem_id="fb-try-status")
+            boxes = gr.HTML(waiting, js_on_load=_ON_FACES, elem_id="fb-try-faces")
+            status = gr.HTML(js_on_load=_ANNOUNCED, elem_id="fb-try-status")
             number = gr.Radio([], label="Face", visible=False, elem_id="fb-try-face")
-            whole = gr.Button("Use the whole picture", visible=False, elem_id="fb-try-whole")
-            answer = gr.HTML(waiting, elem_id="fb-try-answer")
+            whole = gr.Button(visible=False, elem_id="fb-try-whole")
+    answer = gr.HTML(elem_id="fb-try-answer")
     with gr.Accordion("What the layers make of this face", open=False, elem_id="fb-try-layers"):
         with gr.Row(equal_height=True):
             layer_model = gr.Dropdown(default, label="Model", elem_id="fb-try-layers-model")
@@ -410,15 +545,15 @@ def build(context: Context) -> gr.Dropdown:
     def view(look: Look | None, problem: str = "") -> tuple[Any, ...]:
         """Values for `outputs`."""
         if look is None:
-            return None, None, problem, gr.update(visible=False), gr.update(visible=False), waiting, ""
+            return None, waiting, problem, gr.update(visible=False), gr.update(visible=False), "", ""
         found = look.recognition
         numbers = [reading.number for reading in found.readings]
         return (
             look,
-            shown(look),
+            faces_picture(look),
             remark(look, context.detector),
             gr.update(choices=numbers, value=look.selected, visible=len(numbers) > 1),
-            gr.update(visible=not numbers),
+            gr.update(value=FIND if numbers else WHOLE, visible=not (numbers and found.detector)),
             answers(context, look),
             "",
         )
@@ -427,7 +562,7 @@ def build(context: Context) -> gr.Dropdown:
         try:
             return view(make())
         except FerBenchError as error:
-            problem = messages.warning(str(error))
+            problem = messages.warning(messages.public(error, context.workspace))
         if before is None:
             return view(None, problem)
         return tuple(problem if output is status else gr.skip() for output in outputs)
@@ -436,8 +571,7 @@ def build(context: Context) -> gr.Dropdown:
     def on_photo(photo: dict[str, Any] | None, models: list[str]) -> tuple[Any, ...]:
         if photo is None:  # an example made room for itself; the visitor's own is `on_clear`
             return nothing
-        name = photo.get("orig_name") or "the photo"
-        return guarded(lambda: look_at(context, read_picture(Path(photo["path"]), name), models))
+        return guarded(lambda: look_at(context, read_picture(*uploaded(photo)), named(models)))
 
     def on_clear() -> tuple[Any, ...]:
         return view(None)
@@ -452,7 +586,8 @@ def build(context: Context) -> gr.Dropdown:
     def on_whole(look: Look | None, models: list[str]) -> tuple[Any, ...]:
         if look is None:
             return view(None, messages.warning(GONE))
-        return guarded(lambda: look_at(context, look.picture, models, whole=True), look)
+        taken_whole = not look.recognition.detector
+        return guarded(lambda: look_at(context, look.picture, models, whole=not taken_whole), look)
 
     def on_number(look: Look | None, number: int) -> tuple[Any, ...]:
         return view(None, messages.warning(GONE)) if look is None else view(select(look, number))
@@ -490,7 +625,7 @@ def build(context: Context) -> gr.Dropdown:
         try:
             return layer_maps(context, look, model)
         except FerBenchError as error:
-            return messages.warning(str(error))
+            return messages.warning(messages.public(error, context.workspace))
 
     def on_picked(models: list[str]) -> Any:
         return gr.update(choices=models, value=next(iter(models), None))
@@ -498,13 +633,15 @@ def build(context: Context) -> gr.Dropdown:
     layer_button.click(on_layers, [state, layer_model], layers, **private)
     picker.change(on_picked, picker, layer_model, queue=False, **hidden)
 
-    def predict(image: dict[str, Any], models: list[str] | None) -> dict[str, Any]:
+    def predict(image: dict[str, Any] | None, models: list[str] | str | None) -> dict[str, Any]:
         """Find the faces of a picture and classify each by the models; without models, by the page's default one."""
         try:
-            picture = read_picture(Path(image["path"]), image.get("orig_name") or "the picture")
-            return look_at(context, picture, models or default).recognition.to_dict()
+            look = look_at(context, read_picture(*uploaded(image)), named(models) or default)
         except FerBenchError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(messages.public(error, context.workspace), print_exception=False) from error
+        for problem in look.problems.values():
+            raise gr.Error(problem, print_exception=False)
+        return look.recognition.to_dict()
 
     gr.Button(visible=False).click(
         predict,
