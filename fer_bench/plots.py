@@ -1,7 +1,7 @@
 """Figures and bars of one look, for the app's pages and for reports: numbers in, figures and markup out, no files.
 
 Figures are drawn 360 units wide, a unit being a pixel on a phone, and scale from there. Their ink is the page's
-own text colour, so one figure serves the light page and the dark one.
+own text colour, and their accent the page's, so one figure serves the light page and the dark one.
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ CLASS_COLOURS: dict[str, str] = {
     "neutral": "#ab898c",
     "contempt": "#954d7c",
 }
-# As text: ACCENT on a light page, ACCENT_DARK on a dark one. As a shape, ACCENT on both.
+# ACCENT on a light page, ACCENT_DARK on a dark one; behind text ACCENT on both.
 ACCENT = "#0f766e"
 ACCENT_DARK = "#5eead4"
 
-INK = "#010203"  # `svg` turns this colour, and no other, into the page's own
+# `svg` turns these two, and no other colour, into the page's own: its text colour, and `--fb-accent` where it has one.
+INK, MARK = "#010203", "#010204"
 QUIET, FAINT = 0.7, 0.14  # opacity of secondary text and of grid lines
 FULL_CELL = 0.7  # opacity of a confusion cell that holds its whole row; the page's ink stays legible on it
 WIDTH, TEXT, MARGIN = 360, 10, 4
@@ -154,9 +155,8 @@ def _page_style(style: str) -> str:
         weight, size = font.groups()
         return (f"font-weight: {weight}; " if weight else "") + (f"font-size: {size}; " if size else "")
 
-    return re.sub(r"font(?:-family)?: (?:(\d+) )?(?:([\d.]+px) )?[^;]+(?:; |$)", size_alone, style).replace(
-        INK, "currentColor"
-    )
+    style = re.sub(r"font(?:-family)?: (?:(\d+) )?(?:([\d.]+px) )?[^;]+(?:; |$)", size_alone, style)
+    return style.replace(INK, "currentColor").replace(MARK, f"var(--fb-accent, {ACCENT})")
 
 
 def _own_id(name: str, value: str, prefix: str) -> str:
@@ -284,7 +284,7 @@ def bars(values: Mapping[str, float], paper: Mapping[str, float] | None = None, 
     rows = []
     for name, value in values.items():
         numbers = (number(value),) if paper is None else (number(value), number(marks[name]))
-        rows.append(_Bar(_name(name), value, ACCENT, numbers, mark=marks[name]))
+        rows.append(_Bar(_name(name), value, MARK, numbers, mark=marks[name]))
     return _bar_rows(rows, heads if paper is None else (*heads, "paper"), names_above=True)
 
 
@@ -296,7 +296,7 @@ def learning_curves(histories: Sequence[Sequence[Mapping[str, float]]]) -> Figur
         histories: one a fold or seed, entries as `records.FoldInfo.history`; `select_*` and whole runs may be
             missing. The mean ends with the shortest run.
     """
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import MaxNLocator
 
     runs = [history for history in histories if history]
     if not runs:
@@ -314,7 +314,7 @@ def learning_curves(histories: Sequence[Sequence[Mapping[str, float]]]) -> Figur
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
         axes.margins(x=0, y=0.08)
         ends = []
-        for part, colour, alpha in (("train", INK, 0.6), ("select", ACCENT, 1.0)):
+        for part, colour, alpha in (("train", INK, 0.6), ("select", MARK, 1.0)):
             key = f"{part}_{what}"
             lines = [np.array([entry[key] for entry in run], float) for run in runs if all(key in e for e in run)]
             if not lines:
@@ -328,7 +328,7 @@ def learning_curves(histories: Sequence[Sequence[Mapping[str, float]]]) -> Figur
             value = _percent(mean[-1], 1) if what == "accuracy" else f"{mean[-1]:.2f}"
             ends.append((float(mean[-1]), f"{part} {value}", colour, alpha))
         if what == "accuracy":
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol="%"))
+            _percent_ticks(axes)
         if not panel:
             axes.tick_params(labelbottom=False)
         longest = max(map(len, runs))
@@ -352,16 +352,16 @@ def calibration(probabilities: npt.ArrayLike, targets: npt.ArrayLike, after: npt
         targets: (N,) integer labels.
         after: (N, K) for the same images after a correction such as temperature scaling.
     """
-    from matplotlib.ticker import FixedLocator, PercentFormatter
+    from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
 
     left, wide, high, low = 40.0, WIDTH - 40.0 - 18, 220.0, 56.0
     figure = _figure(18 + high + 34 + low + 30)
     upper = _axes(figure, left, 18, wide, high)
     lower = _axes(figure, left, 18 + high + 34, wide, low)
     upper.plot([0, 1], [0, 1], color=INK, alpha=0.4, linewidth=0.8)
-    sets = [("", probabilities, ACCENT, 1.0)]
+    sets = [("", probabilities, MARK, 1.0)]
     if after is not None:
-        sets = [("before: ", probabilities, INK, 0.55), ("after: ", after, ACCENT, 1.0)]
+        sets = [("before: ", probabilities, INK, 0.55), ("after: ", after, MARK, 1.0)]
     for place, (word, given, colour, alpha) in enumerate(sets):
         error = metrics.evaluate(targets, given).calibration_error
         diagram = metrics.reliability(targets, given)
@@ -391,7 +391,7 @@ def calibration(probabilities: npt.ArrayLike, targets: npt.ArrayLike, after: npt
         axes.set_axisbelow(True)
     upper.set_ylim(0, 1)
     upper.yaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
-    lower.locator_params(axis="y", nbins=3)
+    lower.yaxis.set_major_locator(MaxNLocator(nbins=3, steps=[1, 2, 5, 10]))
     upper.tick_params(labelbottom=False)
     _caption(lower, "probability of the predicted class")
     return figure
@@ -404,7 +404,7 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str = "accuracy") ->
     The line joins the points that no other beats at lower cost. A point without a positive cost is named
     under the plot. Highlighted points are named first.
     """
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, PercentFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter
 
     shown = [point for point in points if point.x > 0 and math.isfinite(point.x) and math.isfinite(point.y)]
     missing = [_name(point.name) for point in points if point not in shown]
@@ -424,13 +424,12 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str = "accuracy") ->
     axes.xaxis.set_major_locator(FixedLocator(_log_ticks(*axes.get_xlim())))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _number(x)))
     axes.xaxis.set_minor_locator(FixedLocator([]))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _percent_ticks(axes)
     axes.grid(color=INK, alpha=FAINT, linewidth=0.8)
     front = _front(shown)
     axes.step([p.x for p in front], [p.y for p in front], where="post", color=INK, alpha=0.35, linewidth=0.9)
     for point in shown:
-        colour, alpha, size = (ACCENT, 1.0, 7) if point.highlight else (INK, 0.9 if point in front else 0.5, 5)
+        colour, alpha, size = (MARK, 1.0, 7) if point.highlight else (INK, 0.9 if point in front else 0.5, 5)
         if point.low < point.high:
             axes.vlines(point.x, point.low, point.high, color=colour, alpha=0.4 * alpha, linewidth=1)
         axes.plot(point.x, point.y, marker="o", markersize=size, color=colour, alpha=alpha, markeredgewidth=0)
@@ -490,7 +489,7 @@ def scores(rows: Sequence[Score], levels: Mapping[str, float] | None = None) -> 
         y += 7
         _box(axes, MARGIN, y - 5, wide, 10, INK, FAINT / 2)
         if math.isfinite(row.value):
-            _box(axes, MARGIN, y - 5, wide * row.value / limit, 10, ACCENT, 1)
+            _box(axes, MARGIN, y - 5, wide * row.value / limit, 10, MARK, 1)
         if row.low < row.high:
             whisker = [MARGIN + wide * end / limit for end in (row.low, row.high)]
             axes.plot(whisker, [y, y], color=INK, linewidth=1.2, solid_capstyle="butt")
@@ -520,7 +519,7 @@ def lines(
     levels: Mapping[str, float] | None = None,
 ) -> Figure:
     """Curves over a common axis, each named at its end; few points are marked. Levels are dashed lines across."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
     def words(name: str, value: float) -> str:
         return f"{name} {_percent(value, 1) if percent else _number(value)}"
@@ -536,7 +535,7 @@ def lines(
     axes.margins(x=0, y=0.08)
     labels = []
     for number, (curve, (text, end)) in enumerate(zip(curves, ends, strict=False)):
-        colour, alpha = (INK, 0.6) if number % 2 else (ACCENT, 1.0)
+        colour, alpha = (INK, 0.6) if number % 2 else (MARK, 1.0)
         dots = "o" if len(curve.x) <= 12 else None
         axes.plot(
             curve.x, curve.y, color=colour, alpha=alpha, linewidth=1.6, marker=dots, markersize=4, markeredgewidth=0,
@@ -557,7 +556,7 @@ def lines(
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: _number(x)))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     if percent:
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _percent_ticks(axes)
     _end_labels(axes, labels)
     _caption(axes, x_title)
     return figure
@@ -585,7 +584,7 @@ def histograms(panels: Sequence[Histogram], x_title: str) -> Figure:
         axes = _axes(figure, left + column * (wide + gap), 18 + pitch * row, wide, high)
         _heading(axes, panel.title)
         edges = np.linspace(0, panel.end, len(panel.counts) + 1)
-        axes.bar(edges[:-1], panel.counts, np.diff(edges) * 0.9, align="edge", color=ACCENT, linewidth=0)
+        axes.bar(edges[:-1], panel.counts, np.diff(edges) * 0.9, align="edge", color=MARK, linewidth=0)
         axes.grid(axis="y", color=INK, alpha=FAINT, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.set_xlim(0, panel.end)
@@ -798,7 +797,8 @@ def _verdict(votes: Counter[str]) -> str:
         said = [f"{number} {'says' if number == 1 else 'say'} {name}" for name, number in votes.most_common()]
         return f"The models differ: {', '.join(said)}."
     total = votes.total()
-    return "".join(f"{'The model says' if total == 1 else f'All {total} models say'} {name}." for name in votes)
+    who = {1: "The model says", 2: "Both models say"}.get(total, f"All {total} models say")
+    return "".join(f"{who} {name}." for name in votes)
 
 
 def _opinion(name: str, table: Mapping[str, float], top: str) -> str:
@@ -993,6 +993,19 @@ def _front(points: Sequence[Point]) -> list[Point]:
         if not front or point.y > front[-1].y:
             front.append(point)
     return front
+
+
+def _percent_ticks(axes: Axes) -> None:
+    """Mark whole percents up the axis, or with as many decimals as the step between two marks has."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
+
+    low, high = axes.get_ylim()
+    ticks = MaxNLocator(nbins=6, steps=[1, 2, 5, 10]).tick_values(low, high)
+    decimals = max(0, -math.floor(math.log10(100 * (ticks[1] - ticks[0])) + 1e-9))
+    axes.yaxis.set_major_locator(
+        FixedLocator([tick for tick in ticks if max(low, 0) <= tick + 1e-9 and tick - 1e-9 <= min(high, 1)])
+    )
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=decimals))
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

@@ -14,6 +14,8 @@ from xml.etree import ElementTree
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from fer_bench import plots, stats
 from fer_bench.errors import FerBenchError
@@ -101,7 +103,8 @@ def test_the_simulation_confuses_what_it_should() -> None:
 
 @pytest.mark.parametrize("page", ["#ffffff", "#0b0f19"])
 def test_colours_stand_out_from_both_pages(page: str) -> None:
-    for colour in (*plots.CLASS_COLOURS.values(), plots.ACCENT):
+    accent = {"#ffffff": plots.ACCENT, "#0b0f19": plots.ACCENT_DARK}[page]
+    for colour in (*plots.CLASS_COLOURS.values(), plots.ACCENT, accent):
         assert contrast(linear(colour), linear(page)) >= 3, colour
 
 
@@ -142,7 +145,7 @@ def test_svg_takes_the_pages_ink_and_font_and_scales() -> None:
     assert root.attrib["viewBox"].startswith("0 0 360 ")
     assert "width: 100%" in root.attrib["style"] and "width" not in root.attrib
     assert "currentColor" in text
-    for absent in (plots.INK, "#000000", "#ffffff", "font-family", "DejaVu", "<style", "<metadata", "Matplotlib"):
+    for absent in (plots.INK, plots.MARK, "#000000", "#ffffff", "font-family", "DejaVu", "<style", "<metadata"):
         assert absent not in text
     assert "a.paper" in words(text)
     sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", text)]
@@ -242,6 +245,29 @@ def test_scatter_names_points_without_overlap() -> None:
     assert "the_highlight" in "".join(root.itertext())
     for a, b in itertools.combinations(boxes, 2):
         assert not (a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3])
+
+
+def test_the_best_point_takes_the_pages_accent() -> None:
+    points = [Point("a", 1, 0.5, 0.4, 0.6, highlight=True), Point("b", 2, 0.6)]
+    text = plots.svg(plots.scatter(points, "ms"), "x")
+    assert text.count(f"fill: var(--fb-accent, {plots.ACCENT})") == 1
+
+
+@given(low=st.floats(0.0, 0.99), span=st.floats(0.001, 0.9), cost=st.floats(0.001, 1e9), costs=st.floats(1, 1e4))
+@example(low=0.277, span=0.07, cost=6.8e6, costs=1.0)
+@settings(deadline=None, max_examples=40)
+def test_a_scatters_ticks_are_where_they_say(low: float, span: float, cost: float, costs: float) -> None:
+    high = min(low + span, 1.0)
+    figure = plots.scatter([Point("a", cost, low, low, high), Point("b", cost * costs, high)], "ms")
+    (axes,) = figure.axes
+    texts = axes.yaxis.get_major_formatter().format_ticks(list(axes.get_yticks()))
+    assert len(texts) >= 2
+    for text, tick in zip(texts, axes.get_yticks(), strict=True):
+        assert float(text.rstrip("%")) == pytest.approx(100 * tick, abs=1e-6)
+    units = {"k": 1e3, "M": 1e6, "G": 1e9}
+    texts = axes.xaxis.get_major_formatter().format_ticks(list(axes.get_xticks()))
+    for text, tick in zip(texts, axes.get_xticks(), strict=True):
+        assert float(text.rstrip("kMG")) * units.get(text[-1], 1) == pytest.approx(tick)
 
 
 def test_scatter_says_what_it_cannot_show() -> None:
@@ -362,7 +388,7 @@ def test_compare_bars_marks_the_one_that_differs() -> None:
     assert text.count("not a class of this model") == 3  # contempt of a and b, happy of c
     assert plots.compare_bars({"a": happy, "b": sad}).count("fb-differs") == 2
     agreed = plots.compare_bars({"a": happy, "b": happy})
-    assert "All 2 models say happy." in agreed and "fb-differs" not in agreed
+    assert "Both models say happy." in agreed and "fb-differs" not in agreed
 
 
 def test_bars_css_names_every_class_used() -> None:

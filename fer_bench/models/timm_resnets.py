@@ -8,7 +8,9 @@ frozen network's running statistics are frozen too; here they are.
 
 `resnet18`, `resnet50`, `resnet101`: ours. The ImageNet stem would leave 12x12 of a 48-pixel face, so a 3x3
 convolution takes its place and the first pooling goes. With `stem_stride` 2 the stages see 24, 12, 6 and 3
-pixels; 1 doubles them and costs four times as much.
+pixels; 1 doubles them and costs four times as much. By `benchmarks/stems.py` resnet18 is right on 39.0% of
+PublicTest after one epoch with 2 and on 29.3% with 1; with 2 after four, the same arithmetic, on 51.2%. 2 is the
+default.
 """
 
 from __future__ import annotations

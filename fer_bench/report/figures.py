@@ -26,7 +26,7 @@ SCALE = 1.5  # pixels a unit of `plots`
 # A picture in a page can't take the page's colours, so it brings its own, and its own ground.
 LOOK = (
     "svg { color: #1f2328; background: #ffffff; font-family: system-ui, sans-serif; }"
-    "@media (prefers-color-scheme: dark) { svg { color: #e6edf3; background: #0d1117; } }"
+    "@media (prefers-color-scheme: dark) { svg { color: #e6edf3; background: #0d1117; --fb-accent: #5eead4; } }"
 )
 MAPS_A_LAYER = 8
 
