@@ -137,11 +137,14 @@ def grad_cam(predictor: Predictor, image: UInt8Array, label: int | None = None) 
         where nothing speaks for the class.
 
     Raises:
-        FerBenchError: the network has no convolution.
+        FerBenchError: the network has no convolution, or none that its answer has a gradient to.
     """
     with torch.inference_mode(False), torch.enable_grad():
         logits, trace = _traced(predictor, image)
         _, maps = trace.maps[-1]
+        if not logits.requires_grad:
+            name = predictor.metadata.get("model", "this network")
+            raise FerBenchError(f"{name} does not decide by its maps smoothly, which Grad-CAM needs; choose a CNN")
         chosen = int(logits.argmax()) if label is None else label
         (gradient,) = torch.autograd.grad(logits[0, chosen], maps)
     weights = gradient.mean(dim=(2, 3), keepdim=True)

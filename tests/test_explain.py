@@ -30,10 +30,10 @@ from fer_bench.transforms import Float32Array, Normaliser
 SIZE = 48
 WEIGHTS = Path(__file__).parent.parent / "weights" / "lin_shi.fer_bench.safetensors"
 SPECS = [registry.get_spec(name) for name in registry.list_models()]
-# The other two for 224 pixels differ from this one in depth only.
-NETWORKS = [
-    spec for spec in SPECS if ".classical:" not in spec.build and spec.name not in ("resnet50_224", "resnet101_224")
-]
+# A recipe with an estimator belongs to a model that is no network of convolutions, or decides by a forest on one. The
+# other two for 224 pixels differ from this one in depth only.
+FITTED = [spec for spec in SPECS if spec.recipes[0].estimator is not None]
+NETWORKS = [spec for spec in SPECS if spec not in FITTED and spec.name not in ("resnet50_224", "resnet101_224")]
 
 
 def predictor(network: nn.Module, size: int = SIZE, channels: int = 1, classes: int = 2) -> Predictor:
@@ -109,6 +109,13 @@ def test_every_model_can_be_explained(untrained: Predictor) -> None:
 
     assert not any(module._forward_hooks for module in network.modules())
     assert all(weight.grad is None and weight.requires_grad for weight in network.parameters())
+
+
+@pytest.mark.parametrize("spec", FITTED, ids=lambda spec: spec.name)
+def test_what_has_no_map_to_follow_says_so(spec: ModelSpec) -> None:
+    fitted = predictor(registry.build(spec, 7), spec.size, spec.channels, classes=7)
+    with pytest.raises(FerBenchError, match="choose a CNN"):
+        grad_cam(fitted, np.zeros((60, 75, 3), dtype=np.uint8))
 
 
 @pytest.mark.parametrize(
