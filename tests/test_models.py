@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from fer_bench import registry
 from fer_bench.errors import FerBenchError, UnknownNameError
+from fer_bench.provenance import network_cost
 from fer_bench.specs import ModelSpec, Optimizer, Recipe
 
 SPECS = [registry.get_spec(name) for name in registry.list_models()]
@@ -71,6 +72,12 @@ def test_the_papers_models_are_registered() -> None:
     papers |= {f"resnet{depth}{form}" for depth in (18, 50, 101) for form in ("", "_224")}
     papers |= {"lda", "qda", "logreg", "leng_svm", "leng_mlp"}
     assert papers <= {spec.name for spec in SPECS}
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+def test_the_cost_can_be_counted_before_anything_is_trained(spec: ModelSpec) -> None:
+    parameters, multiply_adds = network_cost(spec, 7, {})
+    assert parameters == spec.parameters and multiply_adds > 0
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
