@@ -187,7 +187,7 @@ class ForestOnFeatures(Grown):
         self.register_buffer("shares", torch.full((1, num_classes), 1 / num_classes))
 
     def forward(self, images: Tensor) -> Tensor:
-        seen = self.body(images).float()
+        seen: Tensor = self.body(images).float()
         if seen.is_meta:  # where only shapes count
             return seen.new_empty(len(seen), self.shares.shape[1])
         node = self.roots.expand(len(seen), -1)
