@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from fer_bench.features import PARTS, lpq_phog
 from fer_bench.models._bdr import BimodalRemoval
+from fer_bench.models._estimators import Grown
 
 # Of each descriptor.
 COMPONENTS = 5
@@ -183,7 +184,7 @@ def _row(epoch: int, errors: Float64Array, accuracy: float, kept: npt.NDArray[np
     }
 
 
-class LengSvm(nn.Module):
+class LengSvm(Grown):
     """Ten features or a face, as `Features` takes them -> (N, num_classes) logits of a kernel machine.
 
     One against one, with a Gaussian kernel. A logit is the number of duels that a class wins, plus at most a third
@@ -198,6 +199,7 @@ class LengSvm(nn.Module):
         gamma: the kernel's, a number.
     """
 
+    GROWN = ("vectors", "weight")
     vectors: Tensor
     weight: Tensor
     bias: Tensor
@@ -254,10 +256,3 @@ class LengSvm(nn.Module):
                 duel += 1
         self.weight, self.vectors = torch.from_numpy(weight).float(), torch.from_numpy(x[model.support_]).float()
         self.gamma.fill_(gamma)
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """As many support vectors as the state has."""
-        for name in ("vectors", "weight"):
-            if (value := state_dict.get(prefix + name)) is not None:
-                setattr(self, name, torch.empty_like(value, device=self.vectors.device))
-        super()._load_from_state_dict(state_dict, prefix, *args)
