@@ -154,7 +154,7 @@ def _large(name: str, title: str, parameters: int, frozen: float, finetuned: flo
 
 
 SPECS: tuple[ModelSpec, ...] = (
-    _small("resnet18", "ResNet-18", 11_171_271, modern(epochs=24, lr=2e-3, mixup=0.1)),
+    _small("resnet18", "ResNet-18", 11_171_271, modern(epochs=16, lr=2e-3, mixup=0.1, augmentation="modern_light")),
     _small("resnet50", "ResNet-50", 23_513_543, DEEP),
     _small("resnet101", "ResNet-101", 42_505_671, DEEP),
     _large("resnet18_224", "ResNet-18", 11_180_103, 29.03, 42.97),
