@@ -148,7 +148,7 @@ SPECS: tuple[ModelSpec, ...] = (
         recipes=(
             PAPER,
             NO_TRANSFORMER,
-            modern(epochs=30, lr=5e-3, augmentation="modern_light"),
+            modern(epochs=30, lr=1e-2, augmentation="flip"),
         ),
         # transformer 23,120 (400 + 2010 + 20,512 + 198) + convolutions 2830 + norm 20 + dense 40,550 + 357
         parameters=66_877,
