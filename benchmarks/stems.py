@@ -30,8 +30,8 @@ def main() -> None:
     spec = registry.get_spec("resnet18")
     dataset = data.load("fer2013", options.data_dir)
     (fold,) = get_protocol("fer2013").folds(dataset)
-    images = bench.training_data(spec, dataset, fold)
     recipe = spec.recipe("fer_bench", "fer2013")
+    images = bench.training_data(spec, dataset, fold, recipe)
     for stride, epochs in RUNS:
         fitted = fit(
             spec,

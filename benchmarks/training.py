@@ -42,8 +42,9 @@ def training(model: str, dataset: FaceDataset, protocol: str, steps: int, rounds
     """Print both rates and their ratio."""
     spec = registry.get_spec(model)
     recipe = dataclasses.replace(spec.recipe("fer_bench", dataset.name), epochs=2, select="last")
+    assert recipe.batch_size is not None
     fold = get_protocol(protocol).folds(dataset)[0]
-    everything = bench.training_data(spec, dataset, fold)
+    everything = bench.training_data(spec, dataset, fold, recipe)
     subset = np.arange(steps * recipe.batch_size)
     some = TrainingData(
         everything.train_images[subset], everything.train_targets[subset],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,6 @@ import torch
 from fer_bench import data, faces, registry, weights
 from fer_bench.data import sfew
 from fer_bench.data.dataset import FaceDataset, IntArray, UInt8Array
-from fer_bench.data.locate import cache_root
 from fer_bench.errors import DataNotFoundError, FerBenchError
 from fer_bench.fit import CHECKPOINT_SECONDS, Progress, TrainingData, fit
 from fer_bench.predict import Inputs
@@ -251,7 +250,7 @@ def pretrained_unavailable(spec: ModelSpec, recipe: Recipe, *, fetch: bool = Tru
             return f"{name} are not here and would be fetched from the Hub"
         if not _imagenet_reachable(spec.imagenet_weights):
             return f"{name} can't be reached on the Hub"
-    if recipe.crop == "yunet" and not _yunet_here():
+    if recipe.crop == "yunet" and not faces.yunet_here():
         if not fetch:
             return "YuNet, its face detector, is not here and would be fetched from the Hub"
         try:
@@ -259,15 +258,6 @@ def pretrained_unavailable(spec: ModelSpec, recipe: Recipe, *, fetch: bool = Tru
         except DataNotFoundError as error:
             return str(error)
     return ""
-
-
-def _yunet_here() -> bool:
-    """Whether `faces.find_detector` has YuNet without asking the network."""
-    import huggingface_hub
-
-    kept = cache_root() / "models" / faces.HUB_FILE
-    cached = huggingface_hub.try_to_load_from_cache(faces.HUB_MODEL, faces.HUB_FILE, revision=faces.HUB_REVISION)
-    return bool(os.environ.get("FER_BENCH_YUNET")) or kept.exists() or isinstance(cached, str)
 
 
 def _source_path(request: RunRequest) -> Path | None:
@@ -385,9 +375,9 @@ def _detector(crop: Crop) -> faces.Detector:
     return detector
 
 
-def training_data(spec: ModelSpec, dataset: FaceDataset, fold: Fold, recipe: Recipe | None = None) -> TrainingData:
-    """A fold as a model sees it by a recipe, or without one, whole pictures."""
-    how = (spec.size, spec.channels) if recipe is None else (spec.size, spec.channels, recipe.crop, recipe.input)
+def training_data(spec: ModelSpec, dataset: FaceDataset, fold: Fold, recipe: Recipe) -> TrainingData:
+    """A fold as a model sees it by a recipe."""
+    how = (spec.size, spec.channels, recipe.crop, recipe.input)
     return TrainingData(
         train_images=inputs_for(dataset, fold.train, *how),
         train_targets=dataset.targets[fold.train],
@@ -453,7 +443,7 @@ def _run_fold(
         weights_sha256=digest,
     )
     write_arrays(request.folder / f"fold{number}.npz", arrays)
-    write_bytes(request.folder / f"fold{number}.threads", json.dumps(fitted.threads).encode())
+    write_bytes(request.folder / f"fold{number}.device", json.dumps([fitted.threads, fitted.devices]).encode())
     write_bytes(request.folder / f"fold{number}.json", info.model_dump_json().encode())
     checkpoint.unlink(missing_ok=True)
     return info, arrays
@@ -473,6 +463,7 @@ def _assemble(
     arrays = {name: np.concatenate([fold_arrays[name] for _, fold_arrays in outcomes]) for name in outcomes[0][1]}
     mark_clean(dataset, arrays)
     parameters, multiply_adds = network_cost(spec, len(dataset.labels), dict(recipe.model_options))
+    threads, devices = _used(request.folder, compute)
     record = RunRecord(
         model=spec.name,
         model_revision=spec.revision,
@@ -487,8 +478,8 @@ def _assemble(
         code=code,
         device=DeviceInfo(
             type=torch.device(compute.device).type,
-            name=device_name(compute),
-            threads=_threads(request.folder, compute),
+            name=" then ".join(devices),
+            threads=threads,
             precision="bfloat16 autocast" if compute.bf16 else "float32",
         ),
         finished=now(),
@@ -503,6 +494,9 @@ def _assemble(
     return record, arrays
 
 
-def _threads(folder: Path, compute: Compute) -> list[int]:
-    used = {number for path in folder.glob("fold*.threads") for number in json.loads(path.read_bytes())}
-    return sorted(used) or [compute.threads]
+def _used(folder: Path, compute: Compute) -> tuple[list[int], list[str]]:
+    """The numbers of threads and the devices that the folds were trained with, each once."""
+    files = [json.loads(path.read_bytes()) for path in sorted(folder.glob("fold*.device"))]
+    used = zip(*(files or [([compute.threads], [device_name(compute)])]), strict=True)
+    threads, devices = (dict.fromkeys(itertools.chain.from_iterable(lists)) for lists in used)
+    return sorted(threads), list(devices)

@@ -181,7 +181,8 @@ def _estimate(
         else:
             per_epoch = steps_per_epoch(len(fold.train), recipe.batch_size)
             steps = recipe.steps if recipe.steps is not None else (recipe.epochs or 0) * per_epoch
-            images += steps * recipe.batch_size
+            # Of a frozen body every image and its mirror image are computed once, whatever the epochs.
+            images += 2 / STEP_COST * len(fold.train) if recipe.frozen else steps * recipe.batch_size
         # Scoring: each of the thirteen versions of a test image is one forward pass.
         images += 13 / STEP_COST * (len(fold.test) + len(fold.select))
     rate = rates.get((spec.name, compute.device.partition(":")[0]))
@@ -294,6 +295,7 @@ def _child(
 
 
 def slots(compute: Compute, jobs: int) -> Compute:
-    """The share of the processor's cores that each of `jobs` slots gets."""
+    """The share of the processor's cores that each of `jobs` slots gets, for its threads and for its workers."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return replace(compute, threads=max(1, cores // jobs))
+    share = max(1, cores // jobs)
+    return replace(compute, threads=share, workers=min(compute.workers, share))

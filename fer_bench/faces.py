@@ -264,15 +264,11 @@ _FETCHING = threading.Lock()
 @functools.cache
 def _fetched() -> tuple[bytes | None, str]:
     """YuNet from our cache, the Hub's cache or the Hub, and a note: whence, or why not."""
-    from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub import constants, hf_hub_url
 
     note = f"from the Hub's {HUB_MODEL}"
-    kept = cache_root() / "models" / HUB_FILE
-    for path in (kept, try_to_load_from_cache(HUB_MODEL, HUB_FILE, revision=HUB_REVISION)):
-        if isinstance(path, str | Path):  # else the Hub's cache knows nothing of the file
-            with contextlib.suppress(OSError):
-                if _genuine(network := Path(path).read_bytes()):
-                    return network, note
+    if (cached := _cached()) is not None:
+        return cached, note
     without = "less able than YuNet, which was not found in the cache or named by FER_BENCH_YUNET"
     if constants.HF_HUB_OFFLINE:
         return None, f"{without}; HF_HUB_OFFLINE is set"
@@ -283,8 +279,29 @@ def _fetched() -> tuple[bytes | None, str]:
     if not _genuine(network):
         return None, f"{without}; what the Hub gave has not the expected sha256"
     with contextlib.suppress(FerBenchError):  # a cache that can't be written
-        write_bytes(kept, network)
+        write_bytes(_kept(), network)
     return network, note
+
+
+def yunet_here() -> bool:
+    """Whether `find_detector` takes YuNet from this machine: it is in a cache, or FER_BENCH_YUNET says where."""
+    return bool(os.environ.get("FER_BENCH_YUNET")) or _cached() is not None
+
+
+def _cached() -> bytes | None:
+    """YuNet from our cache or the Hub's cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for path in (_kept(), try_to_load_from_cache(HUB_MODEL, HUB_FILE, revision=HUB_REVISION)):
+        if isinstance(path, str | Path):  # else the Hub's cache knows nothing of the file
+            with contextlib.suppress(OSError):
+                if _genuine(network := Path(path).read_bytes()):
+                    return network
+    return None
+
+
+def _kept() -> Path:
+    return cache_root() / "models" / HUB_FILE
 
 
 def _genuine(network: bytes) -> bool:

@@ -26,10 +26,11 @@ from fer_bench import registry
 from fer_bench.data.dataset import IntArray, UInt8Array
 from fer_bench.errors import FerBenchError
 from fer_bench.predict import Inputs, Predictor, to_input
+from fer_bench.provenance import device_name
 from fer_bench.records import replacing
-from fer_bench.specs import ModelSpec, Recipe
+from fer_bench.specs import ModelSpec, Recipe, View
 from fer_bench.trainer import Compute, Trainer, derived_seed, learning_rate
-from fer_bench.transforms import Augmenter, Normaliser
+from fer_bench.transforms import Augmenter, Float32Array, Normaliser, views
 
 # A checkpoint costs a write of the network and the optimiser: often enough to lose little, not after each
 # short epoch.
@@ -55,7 +56,8 @@ class TrainingData:
 class Fitted:
     """A trained predictor, its history and the epoch that it was taken from (from 1).
 
-    The history has a row an epoch, or the rows of the network's own `fit`.
+    The history has a row an epoch, or the rows of the network's own `fit`. `threads` and `devices` hold more than one
+    number or name if a resumed run was given others.
     """
 
     predictor: Predictor
@@ -63,6 +65,7 @@ class Fitted:
     epoch: int
     seconds: float
     threads: list[int]
+    devices: list[str]
 
 
 @dataclass(frozen=True)
@@ -85,13 +88,12 @@ ProgressCallback = Callable[[Progress], None]
 class _Batches(Dataset[tuple[UInt8Array, IntArray]]):
     """Augmented batches by (seed, indices): a batch does not depend on the process that makes it."""
 
-    def __init__(self, data: TrainingData, augmenter: Augmenter) -> None:
-        self._data, self._augmenter = data, augmenter
+    def __init__(self, images: UInt8Array, targets: IntArray, augmenter: Augmenter) -> None:
+        self._images, self._targets, self._augmenter = images, targets, augmenter
 
     def __getitem__(self, item: tuple[int, IntArray]) -> tuple[UInt8Array, IntArray]:
         seed, indices = item
-        images = self._augmenter(cast(UInt8Array, self._data.train_images)[indices], seed)
-        return images, self._data.train_targets[indices]
+        return self._augmenter(self._images[indices], seed), self._targets[indices]
 
 
 class _Plan(Sampler[tuple[int, IntArray]]):
@@ -117,9 +119,72 @@ def steps_per_epoch(n: int, batch_size: int) -> int:
     return max(1, n // batch_size + (n % batch_size > 1))
 
 
-def _evaluate(predictor: Predictor, images: Inputs, targets: IntArray) -> tuple[float, float]:
-    """Cross-entropy and accuracy of the plain view."""
-    probabilities = predictor.predict(images)
+@dataclass(frozen=True)
+class _Images:
+    """What the network is given: the training images, augmented, and those of `select` as they are."""
+
+    recipe: Recipe
+    data: TrainingData
+    predictor: Predictor
+    trainer: Trainer
+
+    @property
+    def augmented(self) -> UInt8Array:
+        """What the augmenter changes, an image each."""
+        return cast(UInt8Array, self.data.train_images)
+
+    def inputs(self, batch: UInt8Array) -> Tensor:
+        """What a step takes for an augmented batch."""
+        return to_input(batch, self.predictor.normaliser, self.trainer.device)
+
+    def select_probabilities(self) -> Float32Array:
+        """(N, classes), of the plain view."""
+        return self.predictor.predict(self.data.select_images)
+
+
+class _Features(_Images):
+    """The same from what the last layer is given for each image and its mirror image, computed once."""
+
+    @property
+    def augmented(self) -> UInt8Array:
+        """(N, 1, 2, 4): the two pixels of an image number its features and its mirror image's, four bytes each.
+
+        Mirrored, they change places: the left one is right, whatever the augmenter draws.
+        """
+        numbers = np.arange(2 * len(self.data.train_targets), dtype=np.uint32).reshape(2, -1).T
+        return np.ascontiguousarray(numbers)[:, None, :, None].view(np.uint8)
+
+    def inputs(self, batch: UInt8Array) -> Tensor:
+        numbers = np.ascontiguousarray(batch[:, 0, 0]).view(np.uint32)[:, 0]
+        return self._train[torch.from_numpy(numbers.astype(np.int64))]
+
+    def select_probabilities(self) -> Float32Array:
+        return self.trainer.probabilities(self._select)
+
+    @functools.cached_property
+    def _train(self) -> Tensor:
+        seen: View = "flip" if self.recipe.augmentation == "flip" else "plain"
+        versions = views(cast(UInt8Array, self.data.train_images), seen)
+        return torch.cat([self._features(version) for version in versions])
+
+    @functools.cached_property
+    def _select(self) -> Tensor:
+        return self._features(self.data.select_images, to_score=True)
+
+    def _features(self, images: Inputs, to_score: bool = False) -> Tensor:
+        starts = range(0, len(images), size := cast(int, self.recipe.batch_size))
+        batches = (self.predictor.tensor(images[start : start + size], self.trainer.device) for start in starts)
+        return torch.cat([self.trainer.features(batch, to_score=to_score) for batch in batches])
+
+
+def _given(recipe: Recipe, data: TrainingData, predictor: Predictor, trainer: Trainer) -> _Images:
+    """Features if they are the same in every epoch, else images."""
+    constant = not recipe.mixup and recipe.augmentation in ("none", "flip") and trainer.body_is_constant()
+    return (_Features if constant else _Images)(recipe, data, predictor, trainer)
+
+
+def _evaluate(probabilities: Float32Array, targets: IntArray) -> tuple[float, float]:
+    """Cross-entropy and accuracy."""
     correct = probabilities[np.arange(len(targets)), targets]
     loss = float(-np.log(np.maximum(correct, np.finfo(np.float32).tiny)).mean())
     return loss, float((probabilities.argmax(axis=1) == targets).mean())
@@ -135,6 +200,12 @@ class _State:
     best_epoch: int = 0
     best: dict[str, Tensor] | None = None
     threads: list[int] = field(default_factory=list)
+    devices: list[str] = field(default_factory=list)
+
+    def used(self, compute: Compute) -> None:
+        """Note where it goes on."""
+        self.threads = list(dict.fromkeys([*self.threads, compute.threads]))
+        self.devices = list(dict.fromkeys([*self.devices, device_name(compute)]))
 
 
 def _cpu_state(network: nn.Module) -> dict[str, Tensor]:
@@ -174,6 +245,7 @@ def fit(
     trainer = Trainer(spec, recipe, len(data.classes), seed=seed, fold=fold, compute=compute, initial=initial)
     device = trainer.device
     predictor = _predictor(spec, recipe, data, trainer.scored)
+    given = _given(recipe, data, predictor, trainer)
 
     n = len(data.train_targets)
     per_epoch = steps_per_epoch(n, recipe.batch_size)
@@ -185,17 +257,24 @@ def fit(
         try:
             saved = torch.load(checkpoint, map_location=device, weights_only=True)
         except Exception as error:  # torch's, pickle's and zipfile's errors alike mean: not a readable file
+            problem = str(error).partition("\n")[0]
             raise FerBenchError(
-                f"{checkpoint}: can't be read ({error}); delete it to train this fold from its start"
+                f"{checkpoint}: can't be read ({problem}); delete it to train this fold from its start"
             ) from error
-        state = _State(**saved["state"])
-        trainer.load_state_dict(saved)
-    if compute.threads not in state.threads:
-        state.threads.append(compute.threads)
+        try:
+            state = _State(**saved["state"])
+            trainer.load_state_dict(saved)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise FerBenchError(
+                f"{checkpoint}: is of another network than {spec.name}.{recipe.name} has now; "
+                "delete it to train this fold from its start"
+            ) from error
+    state.used(compute)
 
-    workers = compute.workers if recipe.augmentation != "none" else 0
+    cached = isinstance(given, _Features)
+    workers = compute.workers if recipe.augmentation != "none" and not cached else 0
     loader = DataLoader(
-        _Batches(data, Augmenter(recipe.augmentation)),
+        _Batches(given.augmented, data.train_targets, Augmenter(recipe.augmentation)),
         batch_size=None,
         sampler=_Plan(n, recipe.batch_size, epochs, steps, seed, fold, state.epoch),
         num_workers=workers,
@@ -221,9 +300,7 @@ def fit(
             images, labels = next(batches)
             rate = learning_rate(recipe.schedule, recipe.optimizer.lr, epoch * per_epoch + step, steps, epoch)
             targets = torch.from_numpy(labels).to(device)
-            loss, logits = trainer.step(
-                to_input(images, predictor.normaliser, device), targets, rate, epoch, step, per_epoch
-            )
+            loss, logits = trainer.step(given.inputs(images), targets, rate, epoch, step, per_epoch)
             total_loss += loss * len(labels)
             total_correct += (logits.argmax(dim=1) == targets).sum()
             seen += len(labels)
@@ -251,10 +328,11 @@ def fit(
             "lr": rate,
             "train_loss": float(total_loss) / seen,
             "train_accuracy": float(total_correct) / seen,
-            "images_per_s": seen / trained,
         }
+        if not cached:  # else it says nothing of how long another run of this network takes
+            row["images_per_s"] = seen / trained
         if len(data.select_targets):
-            row["select_loss"], row["select_accuracy"] = _evaluate(predictor, data.select_images, data.select_targets)
+            row["select_loss"], row["select_accuracy"] = _evaluate(given.select_probabilities(), data.select_targets)
         if recipe.select == "best_epoch" and (
             state.best is None or row["select_accuracy"] > state.history[state.best_epoch - 1]["select_accuracy"]
         ):
@@ -272,7 +350,9 @@ def fit(
     if state.best is not None:
         predictor.network.load_state_dict(state.best)
     predictor.network.eval()
-    return Fitted(predictor, state.history, state.best_epoch or state.epoch, state.seconds, state.threads)
+    return Fitted(
+        predictor, state.history, state.best_epoch or state.epoch, state.seconds, state.threads, state.devices
+    )
 
 
 def _predictor(spec: ModelSpec, recipe: Recipe, data: TrainingData, network: nn.Module) -> Predictor:
@@ -321,11 +401,15 @@ def _fit_at_once(
     history = history or [{"epoch": 1.0}]
     row = history[-1]
     if len(data.select_targets):
-        row["select_loss"], row["select_accuracy"] = _evaluate(predictor, data.select_images, data.select_targets)
+        probabilities = predictor.predict(data.select_images)
+        row["select_loss"], row["select_accuracy"] = _evaluate(probabilities, data.select_targets)
     seconds = (time.monotonic() - started) / len(history)  # it was timed as a whole
     for row in history:
         row["seconds"] = seconds
-    return Fitted(predictor, history, int(row["epoch"]), sum(row["seconds"] for row in history), [compute.threads])
+    return Fitted(
+        predictor, history, int(row["epoch"]), sum(row["seconds"] for row in history),
+        [compute.threads], [device_name(compute)],
+    )  # fmt: skip
 
 
 def _as_is(batch: Any) -> Any:

@@ -16,6 +16,10 @@ from fer_bench import registry
 from fer_bench.errors import FerBenchError
 from fer_bench.losses import classification_loss, l2_penalty
 from fer_bench.specs import ModelSpec, Recipe, Schedule
+from fer_bench.transforms import Float32Array
+
+# Images that a frozen body is tried on, see `Trainer.body_is_constant`.
+TRIED = 8
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,10 @@ def _last_layer(network: nn.Module) -> str:
     return names[-1]
 
 
+def _head(network: nn.Module) -> nn.Module:
+    return network.get_submodule(_last_layer(network))
+
+
 def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     options = recipe.optimizer
     assert options is not None
@@ -117,6 +125,8 @@ class Trainer:
     Attributes:
         network: what is trained; see `train`, and its own `eval`.
         scored: what is evaluated: the moving average if the recipe has one, else the network.
+
+    All of a network but its last layer is its body.
     """
 
     def __init__(
@@ -135,7 +145,7 @@ class Trainer:
         # A debugging aid that costs time; a property behind the module, which mypy does not see.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.device = torch.device(compute.device)
-        self._recipe, self._seed, self._fold, self._bf16 = recipe, seed, fold, compute.bf16
+        self._spec, self._recipe, self._seed, self._fold, self._bf16 = spec, recipe, seed, fold, compute.bf16
         torch.manual_seed(derived_seed(seed, fold))
         network = registry.build(spec, num_classes, **recipe.model_options)
         initialise(network, recipe.init)
@@ -146,7 +156,7 @@ class Trainer:
             network.load_state_dict(kept | own)
         if recipe.frozen:
             network.requires_grad_(False)
-            network.get_submodule(_last_layer(network)).requires_grad_(True)
+            _head(network).requires_grad_(True)
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
         self._optimizer = _optimizer(recipe, network)
         self._average: Any = None
@@ -164,13 +174,54 @@ class Trainer:
                 if isinstance(layer, nn.modules.batchnorm._NormBase):
                     layer.eval()
 
+    def _autocast(self, to_score: bool = False) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16 and not to_score)
+
+    @torch.no_grad()
+    def _pass(self, inputs: Tensor) -> Tensor | None:
+        """What the last layer is given; None if the network's answer is not this layer's one answer to it."""
+        calls: list[tuple[Tensor, Tensor]] = []
+        hook = _head(self.network).register_forward_hook(lambda _, given, answer: calls.append((given[0], answer)))
+        logits = self.network(inputs)
+        hook.remove()
+        return calls[0][0] if len(calls) == 1 and calls[0][1] is logits else None
+
+    def body_is_constant(self) -> bool:
+        """Whether an image reaches the last layer the same in every step, mode and batch.
+
+        It is tried, so that no kind of layer that draws numbers or looks at the rest of a batch can be overlooked.
+        """
+        if not self._recipe.frozen:
+            return False
+        images = torch.rand(TRIED, self._spec.channels, self._spec.size, self._spec.size, device=self.device)
+        half = TRIED // 2
+        with self._autocast():
+            self.train()
+            one = self._pass(images)
+            self.network.eval()
+            other = self._pass(torch.cat([images[:half], 1 - images[half:]]))
+        return one is not None and other is not None and torch.equal(one[:half], other[:half])
+
+    def features(self, inputs: Tensor, *, to_score: bool = False) -> Tensor:
+        """What the last layer is given for such inputs, in the precision of the steps or of scoring: (N, F)."""
+        self.network.eval()
+        with self._autocast(to_score):
+            features = self._pass(inputs)
+        assert features is not None
+        return features
+
+    @torch.inference_mode()
+    def probabilities(self, features: Tensor) -> Float32Array:
+        """Of the classes by what is scored, from features for scoring: (N, classes) float32."""
+        return torch.softmax(_head(self.scored)(features), dim=1).cpu().numpy()
+
     def step(
         self, inputs: Tensor, targets: Tensor, rate: float, epoch: int, step: int, per_epoch: int
     ) -> tuple[Tensor, Tensor]:
         """One update at a learning rate; `epoch`, `step` (from 0) and the steps an epoch say where the run is.
 
         Args:
-            inputs: (N, C, S, S) float32.
+            inputs: (N, C, S, S) float32, or what `features` gives for them.
             targets: (N,) int64.
 
         Returns:
@@ -185,8 +236,9 @@ class Trainer:
             share = float(rng.beta(recipe.mixup, recipe.mixup))
             mixed_with = torch.from_numpy(rng.permutation(len(targets))).to(self.device)
             inputs = share * inputs + (1 - share) * inputs[mixed_with]
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._bf16):
-            logits = self.network(inputs)
+        trained = self.network if inputs.ndim == 4 else _head(self.network)
+        with self._autocast():
+            logits = trained(inputs)
         loss = share * classification_loss(recipe.loss, logits, targets)
         if mixed_with is not None:
             loss = loss + (1 - share) * classification_loss(recipe.loss, logits, targets[mixed_with])

@@ -22,6 +22,7 @@ from fer_bench.data.dataset import FaceDataset, UInt8Array
 from fer_bench.errors import FerBenchError, UnknownNameError
 from fer_bench.fit import Progress
 from fer_bench.protocols import Fold, get_protocol
+from fer_bench.provenance import device_name
 from fer_bench.records import RunRecord, Workspace, arrays_digest, read_arrays, read_record
 from fer_bench.specs import VIEWS, ModelSpec, Optimizer
 from fer_bench.trainer import Compute
@@ -217,9 +218,11 @@ def test_several_folds_are_pooled_and_resumed(workspace: Workspace, monkeypatch:
     with pytest.raises(KeyboardInterrupt):
         run(request, COMPUTE, progress=kill, checkpoint_seconds=0)
     assert "fold0.json" in files(request.folder)
+    monkeypatch.setattr("fer_bench.fit.device_name", lambda _: "another processor")
     seen: list[int] = []
     record = run(request, COMPUTE, progress=lambda fold, _, state: seen.append(fold))
     assert set(seen) == {1}
+    assert record.device.name == f"{device_name(COMPUTE)} then another processor" and record.device.threads == [1]
     arrays = read_arrays(request.record_path.with_suffix(".npz"))
     assert sorted(arrays["test_ids"]) == sorted(films_set.ids)
     np.testing.assert_array_equal(arrays["test_fold"], [0] * 109 + [1] * 108)
@@ -403,7 +406,7 @@ def test_a_crop_is_the_face_or_the_whole_picture(monkeypatch: pytest.MonkeyPatch
 def test_without_yunet_a_row_says_so(request_: RunRequest, other_spec: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = dataclasses.replace(tiny.PLAIN, crop="yunet")
     spec = other_spec(recipes=(recipe,))
-    monkeypatch.setattr(bench, "_yunet_here", lambda: False)
+    monkeypatch.setattr(faces, "yunet_here", lambda: False)
     monkeypatch.setattr(faces, "find_detector", lambda: pytest.fail("asked the network"))
     assert "would be fetched" in bench.pretrained_unavailable(spec, recipe, fetch=False)
     monkeypatch.setattr(faces, "find_detector", lambda: faces.HaarCascade("less able"))
@@ -484,7 +487,7 @@ def test_near_copies_stay_out_of_their_column() -> None:
 def test_data_are_given_to_the_network_at_its_size() -> None:
     source: FaceDataset = tiny.dataset()
     [fold] = get_protocol("synthetic").folds(source)
-    prepared = bench.training_data(dataclasses.replace(tiny.SPEC, size=32, channels=3), source, fold)
+    prepared = bench.training_data(dataclasses.replace(tiny.SPEC, size=32, channels=3), source, fold, tiny.PLAIN)
     assert prepared.train_images.shape == (140, 32, 32, 3)
     assert prepared.select_images.shape == (35, 32, 32, 3)
     assert prepared.classes == source.labels.classes

@@ -283,12 +283,18 @@ def test_what_was_fetched_is_kept(nowhere: Path, monkeypatch: pytest.MonkeyPatch
     network = b"the network"
     monkeypatch.setattr(faces, "HUB_SHA256", hashlib.sha256(network).hexdigest())
     monkeypatch.setattr(faces, "_download", lambda url: network)
+    assert not faces.yunet_here()
     fetched, note = faces._fetched()
     assert fetched == network and faces.HUB_MODEL in note
+    assert faces.yunet_here()
     assert (nowhere / faces.HUB_FILE).read_bytes() == network
     faces._fetched.cache_clear()
     monkeypatch.setattr(faces, "_download", lambda url: pytest.fail("asked the Hub again"))
     assert faces._fetched()[0] == network
+    (nowhere / faces.HUB_FILE).write_bytes(b"half a file")
+    assert not faces.yunet_here()
+    monkeypatch.setenv("FER_BENCH_YUNET", "named.onnx")
+    assert faces.yunet_here()
 
 
 def test_a_slow_hub_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

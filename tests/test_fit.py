@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 from fer_bench import fit as fit_module
 from fer_bench import registry
@@ -21,10 +22,15 @@ from fer_bench import trainer as trainer_module
 from fer_bench.errors import FerBenchError
 from fer_bench.fit import DivergedError, Fitted, Progress, TrainingData, fit, steps_per_epoch
 from fer_bench.models.attentional import build_attentional
+from fer_bench.provenance import device_name
 from fer_bench.specs import Loss, Optimizer, Recipe, Schedule
-from fer_bench.trainer import Compute, derived_seed, initialise, learning_rate
+from fer_bench.trainer import Compute, Trainer, derived_seed, initialise, learning_rate
 
 ONE_THREAD = Compute(threads=1)
+# Of which the body makes the same of an image each time: it has no dropout, and all else is frozen.
+FROZEN = replace(
+    tiny.MODERN, name="frozen", augmentation="flip", mixup=0.0, frozen=True, model_options={"drops": False}
+)
 
 
 class KilledError(Exception):
@@ -256,7 +262,7 @@ def killed_at(epoch: int, step: int) -> Callable[[Progress], None]:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("recipe", tiny.SPEC.recipes, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", [*tiny.SPEC.recipes, FROZEN], ids=lambda recipe: recipe.name)
 def test_a_killed_run_ends_as_an_undisturbed_one(recipe: Recipe, workers: int, tmp_path: Path) -> None:
     undisturbed = run(recipe)
     compute = Compute(workers=workers)
@@ -299,11 +305,14 @@ def test_an_early_stop_is_still_a_stop_after_a_restart(tmp_path: Path, monkeypat
     assert run(recipe, **saved).epoch == 1
 
 
-def test_another_number_of_threads_is_noted(tmp_path: Path) -> None:
+def test_another_device_or_number_of_threads_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: dict[str, Any] = {"checkpoint": tmp_path / "checkpoint.pt", "checkpoint_seconds": 0.0}
     with pytest.raises(KilledError):
         run(tiny.PLAIN, progress=killed_at(2, 1), **saved)
-    assert run(tiny.PLAIN, compute=Compute(threads=2), **saved).threads == [1, 2]
+    monkeypatch.setattr(fit_module, "device_name", lambda _: "another processor")
+    fitted = run(tiny.PLAIN, compute=Compute(threads=2), **saved)
+    assert fitted.threads == [1, 2]
+    assert fitted.devices == [device_name(ONE_THREAD), "another processor"]
 
 
 def test_a_damaged_checkpoint_is_an_error_and_no_fresh_start(tmp_path: Path) -> None:
@@ -311,6 +320,20 @@ def test_a_damaged_checkpoint_is_an_error_and_no_fresh_start(tmp_path: Path) -> 
     checkpoint.write_bytes(b"PK")
     with pytest.raises(FerBenchError, match="delete it"):
         fit(tiny.SPEC, tiny.PLAIN, tiny.training_data(), seed=0, compute=Compute(), checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"spec": replace(tiny.SPEC, build="tiny:build_broken")}, {"recipe": tiny.MODERN}],
+    ids=["network", "average"],
+)
+def test_a_checkpoint_of_another_network_is_an_error_of_one_line(changed: dict[str, Any], tmp_path: Path) -> None:
+    saved: dict[str, Any] = {"checkpoint": tmp_path / "checkpoint.pt", "checkpoint_seconds": 0.0}
+    with pytest.raises(KilledError):
+        run(tiny.PLAIN, progress=killed_at(2, 1), **saved)
+    arguments: dict[str, Any] = {"spec": tiny.SPEC, "recipe": tiny.PLAIN, "data": tiny.training_data()} | changed
+    with pytest.raises(FerBenchError, match=r"^\S+checkpoint\.pt: .*another.* delete it to train .*$"):
+        fit(seed=0, compute=ONE_THREAD, **arguments, **saved)
 
 
 def test_a_failed_checkpoint_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,6 +377,89 @@ def test_what_is_frozen_does_not_move(ema: float) -> None:
     state = run(replace(tiny.PLAIN, frozen=True, ema=ema), initial=source).predictor.network.state_dict()
     changed = {key for key, value in source.items() if not torch.equal(state[key], value)}
     assert changed == {"9.weight", "9.bias"}
+
+
+@pytest.fixture
+def bodies() -> Iterator[list[int]]:
+    """How many images each pass through the tiny network's first layer had."""
+    passed = []
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if isinstance(module, nn.Conv2d) and module.in_channels == 1:
+            passed.append(len(inputs[0]))
+
+    hook = nn.modules.module.register_module_forward_pre_hook(count)
+    yield passed
+    hook.remove()
+
+
+@pytest.mark.parametrize("compute", [ONE_THREAD, Compute(workers=1, bf16=True)], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "recipe",
+    [FROZEN, replace(FROZEN, ema=0.0, clip_grad_norm=None), replace(FROZEN, augmentation="none", loss=Loss(l2=0.01))],
+    ids=["flip", "no average", "no flip"],
+)
+def test_a_constant_body_is_passed_once_and_nothing_else_changes(
+    recipe: Recipe, compute: Compute, bodies: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = run(recipe, compute=compute)
+    versions = 1 if recipe.augmentation == "none" else 2
+    assert sum(bodies) == versions * 140 + 35 + 2 * trainer_module.TRIED
+    bodies.clear()
+    monkeypatch.setattr(Trainer, "body_is_constant", lambda _: False)
+    other = run(recipe, compute=compute)
+    assert sum(bodies) == 3 * (140 + 35)
+    for row, same in zip(history(fitted), history(other), strict=True):
+        assert row == pytest.approx(same, rel=1e-4)
+    state, expected = (one.predictor.network.state_dict() for one in (fitted, other))
+    for key in state:
+        torch.testing.assert_close(state[key], expected[key], rtol=1e-3, atol=1e-4)
+    assert fitted.epoch == other.epoch
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"frozen": False}, {"model_options": {}}, {"mixup": 0.2}, {"augmentation": "flip_shift"}],
+    ids=["trained", "dropout", "mixup", "shifts"],
+)
+def test_what_changes_from_epoch_to_epoch_is_not_computed_once(changed: dict[str, Any], bodies: list[int]) -> None:
+    run(replace(FROZEN, **changed))
+    assert sum(bodies) >= 3 * (140 + 35)
+
+
+class _Apart(nn.Module):
+    """Logits by a last layer after, and before, something of one's own."""
+
+    def __init__(
+        self,
+        before: Callable[[torch.Tensor], torch.Tensor],
+        after: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.layer = nn.Linear(48 * 48, 7)
+        self.before, self.after = before, after
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.layer(self.before(images).flatten(1))
+        return logits if self.after is None else self.after(logits)
+
+
+@pytest.mark.parametrize(
+    ("network", "constant"),
+    [
+        (_Apart(nn.Identity()), True),
+        (_Apart(nn.BatchNorm2d(1)), True),
+        (_Apart(nn.BatchNorm2d(1, track_running_stats=False)), False),
+        (_Apart(nn.Dropout(0.01)), False),
+        (_Apart(functional.dropout), False),
+        (_Apart(lambda images: images - images.mean(dim=0)), False),
+        (_Apart(nn.Identity(), nn.LogSoftmax(dim=1)), False),
+    ],
+)
+def test_a_body_is_constant(network: nn.Module, constant: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "build", lambda *_, **__: network)
+    trainer = Trainer(tiny.SPEC, FROZEN, 7, seed=0, fold=0, compute=ONE_THREAD)
+    assert trainer.body_is_constant() == constant
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])

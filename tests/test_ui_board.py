@@ -104,7 +104,7 @@ def test_every_row_of_the_board_has_its_records(row: dict[str, Any]) -> None:
     assert f"--protocol {row['protocol']}" in details.command(found)
     known = {name for name, value in details.facts(found) if value}
     assert known >= {"Data", "Folds", "Code"}
-    assert bool(found.first.external) != ({"Recipe", "Seeds", "Training", "Device", "Network"} <= known)
+    assert found.first.trained == ({"Recipe", "Seeds", "Training", "Device", "Network"} <= known)
     assert details.caveats(found)[-1] == PROTOCOLS[row["protocol"]].caveat
 
 

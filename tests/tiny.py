@@ -51,12 +51,12 @@ SPEC = ModelSpec(
 )
 
 
-def build(num_classes: int = 7) -> nn.Module:
+def build(num_classes: int = 7, *, drops: bool = True) -> nn.Module:
     """(N, 1, 48, 48) -> (N, num_classes) logits, with the layers that a resumed run could get wrong."""
     return nn.Sequential(
         *(nn.Conv2d(1, 8, 5, stride=2, padding=2), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(3)),
-        *(nn.Flatten(), nn.Dropout(0.1), nn.Linear(144, num_classes)),
+        *(nn.Flatten(), nn.Dropout(0.1 * drops), nn.Linear(144, num_classes)),
     )
 
 
@@ -85,4 +85,4 @@ def dataset() -> FaceDataset:
 def training_data() -> TrainingData:
     """The same as arrays for `fit`."""
     [fold] = get_protocol("synthetic").folds(dataset())
-    return bench.training_data(SPEC, dataset(), fold)
+    return bench.training_data(SPEC, dataset(), fold, PLAIN)

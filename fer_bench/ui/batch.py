@@ -19,9 +19,8 @@ from fer_bench.errors import FerBenchError
 from fer_bench.labels import DISPLAY_ORDER
 from fer_bench.leaderboard.assets import SORT
 from fer_bench.recognition import NO_FACE, BatchRow, batch_rows, csv_text
-from fer_bench.ui import messages
+from fer_bench.ui import messages, uploads
 from fer_bench.ui.table import EDGE, NONE
-from fer_bench.ui.try_it import KEPT, uploaded
 
 if TYPE_CHECKING:
     from fer_bench.ui.context import Context
@@ -72,7 +71,7 @@ class Job:
 def build(context: Context) -> gr.Dropdown:
     """The tab; the picker of the model."""
     default = context.default
-    job = gr.State(Job(), time_to_live=KEPT)
+    job = gr.State(Job(), time_to_live=uploads.KEPT)
     with gr.Row():
         with gr.Column(scale=2, min_width=280):
             files = gr.File(
@@ -106,7 +105,7 @@ def build(context: Context) -> gr.Dropdown:
         job: Job, files: list[Mapping[str, Any]] | None, model: str | None, whole: bool
     ) -> Iterator[tuple[str, str]]:
         try:
-            paths = [uploaded(file)[0] for file in files or ()]
+            paths = [uploads.find(file)[0] for file in files or ()]
             if not paths:
                 raise FerBenchError("Choose files first: pictures, zips or videos.")
             if not model:

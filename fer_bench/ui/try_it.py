@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import importlib.util
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import gradio as gr
 import numpy as np
-from gradio.utils import get_upload_folder
 
 from fer_bench import explain
 from fer_bench.data import synthetic
@@ -27,14 +25,12 @@ from fer_bench.pictures import read_picture
 from fer_bench.plots import CLASS_COLOURS, compare_bars, probability_bars
 from fer_bench.recognition import Opinion, Reading, Recognition, annotate, recognise
 from fer_bench.transforms import prepare
-from fer_bench.ui import messages
+from fer_bench.ui import messages, uploads
 
 if TYPE_CHECKING:
     from fer_bench.predict import Predictor
     from fer_bench.ui.context import Context
 
-# Seconds that a photo is kept for the next question about it.
-KEPT = 600
 # Pixels of the longer side of the picture with the boxes; larger ones are slow to send.
 LARGEST, SMALLEST = 1024, 768
 # Pixels a side of a crop on the page.
@@ -45,7 +41,6 @@ MAPS = 32
 WAITING = "Drop, paste or take a photo, or click an example: every model you pick says what it sees in each face."
 DRAWINGS = "A portrait and drawings. No model was trained on drawings: they are often misread."
 WHOLE, FIND = "Use the whole picture", "Find faces in it"
-GONE = "The photo was kept for ten minutes and is deleted now. Add it again."
 NO_MODELS = "No trained network is here yet. What is below trains one; then start the app again."
 
 CSS = """
@@ -131,22 +126,6 @@ class _Found:
 
     def detect(self, picture: UInt8Array) -> list[Face]:
         return self.faces
-
-
-def uploaded(image: Mapping[str, Any] | None) -> tuple[Path, str]:
-    """Where Gradio put a visitor's picture, and what the visitor calls it.
-
-    Gradio looks only at paths that a request marks as files, and a request can name any file of the server.
-
-    Raises:
-        FerBenchError: it is not in the folder of the uploads; what else it is, nobody is told.
-    """
-    name = "" if image is None else str(image.get("path") or "")
-    with contextlib.suppress(OSError, ValueError):  # too long, or a zero byte in it
-        path = Path(name).resolve()
-        if image is not None and Path(get_upload_folder()).resolve() in path.parents and path.is_file():
-            return path, image.get("orig_name") or "the picture"
-    raise FerBenchError("expected an uploaded picture: upload it first, then send what the upload answered")
 
 
 def named(models: Any) -> list[str]:
@@ -505,7 +484,7 @@ def build(context: Context) -> gr.Dropdown:
     default = [] if context.default is None else [context.default.name]
     names = [choice.name for choice in context.choices]
     waiting = messages.empty(WAITING if names else NO_MODELS)
-    state = gr.State(None, time_to_live=KEPT)
+    state = gr.State(None, time_to_live=uploads.KEPT)
     with gr.Row(elem_id="fb-try"):
         with gr.Column(scale=2, min_width=300):
             photo = gr.Image(
@@ -571,7 +550,7 @@ def build(context: Context) -> gr.Dropdown:
     def on_photo(photo: dict[str, Any] | None, models: list[str]) -> tuple[Any, ...]:
         if photo is None:  # an example made room for itself; the visitor's own is `on_clear`
             return nothing
-        return guarded(lambda: look_at(context, read_picture(*uploaded(photo)), named(models)))
+        return guarded(lambda: look_at(context, uploads.read(photo), named(models)))
 
     def on_clear() -> tuple[Any, ...]:
         return view(None)
@@ -585,12 +564,12 @@ def build(context: Context) -> gr.Dropdown:
 
     def on_whole(look: Look | None, models: list[str]) -> tuple[Any, ...]:
         if look is None:
-            return view(None, messages.warning(GONE))
+            return view(None, messages.warning(uploads.GONE))
         taken_whole = not look.recognition.detector
         return guarded(lambda: look_at(context, look.picture, models, whole=not taken_whole), look)
 
     def on_number(look: Look | None, number: int) -> tuple[Any, ...]:
-        return view(None, messages.warning(GONE)) if look is None else view(select(look, number))
+        return view(None, messages.warning(uploads.GONE)) if look is None else view(select(look, number))
 
     def on_click(look: Look | None, event: gr.SelectData) -> tuple[Any, ...]:
         hit = None if look is None else face_at(look, *event.index)
@@ -636,7 +615,7 @@ def build(context: Context) -> gr.Dropdown:
     def predict(image: dict[str, Any] | None, models: list[str] | str | None) -> dict[str, Any]:
         """Find the faces of a picture and classify each by the models; without models, by the page's default one."""
         try:
-            look = look_at(context, read_picture(*uploaded(image)), named(models) or default)
+            look = look_at(context, uploads.read(image), named(models) or default)
         except FerBenchError as error:
             raise gr.Error(messages.public(error, context.workspace), print_exception=False) from error
         for problem in look.problems.values():
