@@ -1,4 +1,4 @@
-"""Targets and probabilities in, numbers out: every score of a record. NumPy only, all fractions in 0..1."""
+"""Targets and probabilities in, numbers out: every score of a record. Arrays only, all fractions in 0..1."""
 
 from __future__ import annotations
 
@@ -126,6 +126,41 @@ def reliability(targets: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int 
         confidence=np.bincount(place, weights=confidence, minlength=bins) / empty_as_nan,
         accuracy=np.bincount(place, weights=correct, minlength=bins) / empty_as_nan,
     )
+
+
+def fit_temperature(targets: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
+    """The temperature that makes `tempered` probabilities likeliest (Guo et al. 2017, section 4.2).
+
+    Arguments and errors as in `evaluate`; the result is between 0.01 and 100.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    truth, probs = _validated(targets, probabilities)
+    logits = _logits(probs)
+
+    def loss(log_temperature: float) -> float:
+        likelihoods = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -float(likelihoods[np.arange(len(truth)), truth].mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-np.log(100), np.log(100)), method="bounded").x))
+
+
+def tempered(probabilities: npt.ArrayLike, temperature: float) -> FloatArray:
+    """Softmax probabilities as they had been with logits divided by `temperature`: (N, C) -> (N, C) float64.
+
+    Above 1 they come closer to each other; their order stays.
+    """
+    from scipy.special import softmax
+
+    scaled: FloatArray = softmax(_logits(np.asarray(probabilities, dtype=np.float64)) / temperature, axis=1)
+    return scaled
+
+
+def _logits(probabilities: FloatArray) -> FloatArray:
+    """Up to a constant a row; softmax in float32 is right to a few digits down to its smallest normal number."""
+    logits: FloatArray = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    return logits
 
 
 def _calibration_error(truth: IntArray, probs: FloatArray) -> float:

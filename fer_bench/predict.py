@@ -38,6 +38,8 @@ class Predictor:
         network: in evaluation mode, (N, C, size, size) float32 -> (N, classes) logits.
         classes: the class names, in the order of the probabilities.
         size, channels, normaliser, crop, input: how a picture becomes the network's input.
+        temperature: what the logits are divided by, so that the probabilities are as good as their word; a run
+            predicts with 1, and its board row says what one fitted on `select` changes.
         metadata: where it comes from: model, recipe, protocol, seed and so on, as stored with the weights.
     """
 
@@ -48,6 +50,7 @@ class Predictor:
     normaliser: Normaliser
     crop: Crop = "whole"
     input: Input = "pixels"
+    temperature: float = 1.0
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -90,7 +93,7 @@ class Predictor:
                 count = 0
                 for version in self._versions(images[start : start + batch_size], view):
                     logits = self.network(self.tensor(version, device))
-                    probabilities = torch.softmax(logits.float(), dim=1)
+                    probabilities = torch.softmax(logits.float() / self.temperature, dim=1)
                     total = probabilities if total is None else total + probabilities
                     count += 1
                 assert total is not None

@@ -89,7 +89,7 @@ class FoldInfo(_Strict):
 
 
 class DeviceInfo(_Strict):
-    """`threads` holds more than one number if a resumed run was given another one."""
+    """Where a run was trained; one that was resumed elsewhere has several `threads`, and a `name` like "A then B"."""
 
     type: str
     name: str
@@ -121,12 +121,23 @@ class PredictionsInfo(_Strict):
     sha256: str
 
 
+class Member(_Strict):
+    """A run whose predictions are part of an ensemble, by what its record is called, and how many times it counts."""
+
+    model: str
+    recipe_name: str
+    seed: int
+    predictions_sha256: str
+    times: int
+
+
 class RunRecord(_Strict):
     """Everything about one run: (protocol, model, recipe, seed).
 
     `metrics` is by part ("select", "test"), then by view, as `metrics.Metrics.to_dict`, over all folds.
     `pretrained_sha256` is that of the shipped network's file that the run started from, if it did.
-    `external` marks predictions made elsewhere (`score`), of which only the scores are known.
+    `external` marks predictions made elsewhere (`score`), of which only the scores are known; `members` are the
+    runs that an ensemble averages.
     """
 
     schema_version: Literal[1] = 1
@@ -151,6 +162,12 @@ class RunRecord(_Strict):
     near_copy_free: NearCopyFree | None
     predictions: PredictionsInfo
     external: bool = False
+    members: list[Member] = []
+
+    @property
+    def trained(self) -> bool:
+        """Whether it trained networks of its own."""
+        return not self.external and not self.members
 
     @cached_property
     def row(self) -> tuple[str, str, str]:

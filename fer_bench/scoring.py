@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fer_bench import metrics
 from fer_bench.data import near_copies
@@ -41,6 +43,22 @@ def near_copy_free(arrays: dict[str, ANY_FLOAT]) -> NearCopyFree | None:
             if f"test_{view}" in arrays
         },
     )
+
+
+def temperatures(arrays: Mapping[str, ANY_FLOAT]) -> list[float]:
+    """Each fold's temperature, fitted to its own `select`; of a network that was not trained on that."""
+    folds = np.unique(arrays["test_fold"])
+    own = [arrays["select_fold"] == fold for fold in folds]
+    return [metrics.fit_temperature(arrays["select_targets"][mine], arrays["select_plain"][mine]) for mine in own]
+
+
+def calibrated(arrays: Mapping[str, ANY_FLOAT], by_fold: Sequence[float]) -> npt.NDArray[np.float64]:
+    """The test part's probabilities (plain view) after each fold's temperature, (N, classes)."""
+    scaled = np.empty(arrays["test_plain"].shape)
+    for fold, temperature in zip(np.unique(arrays["test_fold"]), by_fold, strict=True):
+        own = arrays["test_fold"] == fold
+        scaled[own] = metrics.tempered(arrays["test_plain"][own], temperature)
+    return scaled
 
 
 def mark_clean(dataset: FaceDataset, arrays: dict[str, ANY_FLOAT]) -> None:

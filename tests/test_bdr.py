@@ -27,7 +27,7 @@ def test_by_hand() -> None:
     assert removal().kept(errors).tolist() == [True] * 7 + [False]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(ERRORS, st.floats(0, 1))
 def test_only_the_worst_go_and_never_all(errors: np.ndarray, alpha: float) -> None:
     kept = removal(alpha).kept(errors)
@@ -39,7 +39,7 @@ def test_only_the_worst_go_and_never_all(errors: np.ndarray, alpha: float) -> No
         assert errors[~kept].min() > statistics.fmean(candidates) - 1e-9
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(ERRORS, st.floats(0, 1), st.floats(0, 1))
 def test_a_larger_alpha_keeps_more(errors: np.ndarray, one: float, other: float) -> None:
     strict, mild = (removal(alpha).kept(errors) for alpha in sorted((one, other)))

@@ -134,7 +134,7 @@ def test_what_has_no_map_to_follow_says_so(spec: ModelSpec) -> None:
     ],
 )
 @given(x=st.floats(-0.6, 0.6), y=st.floats(-0.6, 0.6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_peak_is_at_the_blob(layers: Callable[[], list[nn.Module]], x: float, y: float) -> None:
     toy = predictor(detector(*layers()))
     image = blob(x, y, width=96, height=144)
@@ -148,7 +148,7 @@ def test_the_peak_is_at_the_blob(layers: Callable[[], list[nn.Module]], x: float
     shift=st.tuples(st.floats(-0.3, 0.3), st.floats(-0.3, 0.3)),
     seen=st.tuples(st.floats(-0.6, 0.6), st.floats(-0.6, 0.6)),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_heat_comes_back_through_a_transformer(
     angle: float, zoom: float, shift: tuple[float, float], seen: tuple[float, float]
 ) -> None:

@@ -135,7 +135,7 @@ def test_removal_ends_the_training() -> None:
     assert [row["epoch"] for row in never] == [10, 20, 30, 40, 50, 60] and never[-1]["kept"] == len(x)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.floats(0, 30), min_size=1, max_size=40))
 def test_a_row_counts_every_error(errors: list[float]) -> None:
     row = _row(1, np.array(errors), 0.5, np.ones(len(errors), dtype=bool))

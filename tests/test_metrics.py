@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
+from fer_bench import metrics
 from fer_bench.errors import FerBenchError
 from fer_bench.metrics import evaluate, reliability
 
@@ -122,3 +123,31 @@ def test_reliability_bins() -> None:
 def test_bad_input_is_named(targets: Any, probabilities: Any, message: str) -> None:
     with pytest.raises(FerBenchError, match=message):
         evaluate(np.array(targets), np.array(probabilities))
+
+
+# temperature
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.4, 0.8, 1.0, 1.7, 4.0]))
+def test_the_temperature_that_the_probabilities_were_spoilt_with_is_found(seed: int, spoilt: float) -> None:
+    rng = np.random.default_rng(seed)
+    honest = rng.dirichlet(np.ones(4), 4000)
+    truth = np.array([rng.choice(4, p=row) for row in honest])
+    found = metrics.fit_temperature(truth, metrics.tempered(honest, 1 / spoilt))
+    assert found == pytest.approx(spoilt, rel=0.15)
+
+
+def test_tempered_is_softmax_of_divided_logits_and_keeps_the_order() -> None:
+    logits = np.random.default_rng(0).normal(size=(50, 7))
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = np.exp(logits / 2.5) / np.exp(logits / 2.5).sum(axis=1, keepdims=True)
+    scaled = metrics.tempered(softmax, 2.5)
+    np.testing.assert_allclose(scaled, expected, rtol=1e-9)
+    np.testing.assert_array_equal(scaled.argsort(axis=1), logits.argsort(axis=1))
+
+
+def test_certain_probabilities_can_be_tempered() -> None:
+    truth = np.array([0, 1, 1, 1])
+    hard = np.eye(2)[[0, 1, 1, 0]]
+    scaled = metrics.tempered(hard, metrics.fit_temperature(truth, hard))
+    np.testing.assert_allclose(scaled.max(axis=1), 0.75, atol=0.01)

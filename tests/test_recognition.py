@@ -27,7 +27,7 @@ from fer_bench.labels import CKPLUS, DISPLAY_ORDER, FER2013, LABEL_SETS
 from fer_bench.pictures import Frame
 from fer_bench.predict import Predictor
 from fer_bench.recognition import Opinion, Reading, Recognition, annotate, batch_rows, csv_text, recognise
-from fer_bench.records import PROJECT_ROOT
+from fer_bench.records import PROJECT_ROOT, Workspace
 
 SHIPPED = ("attentional_cnn.paper", "lin_shi.paper")
 MODEL = SHIPPED[0]
@@ -379,7 +379,7 @@ def test_predict_takes_folders_zips_and_videos(album: Path, tmp_path: Path, caps
     for text, line in zip(captured.out.splitlines(), lines, strict=True):
         assert text.startswith(line["file"])
         assert (line["prediction"] or line["note"]) in text
-    expected = shipped().predict(drawn("happy", 96)[None])[0]
+    expected = weights.load_published(Workspace(), MODEL).predict(drawn("happy", 96)[None])[0]
     assert [float(lines[2][name]) for name in FER2013.classes] == pytest.approx(expected, abs=1e-6)
     assert [path.name for path in sorted(boxes.iterdir())] == [
         *("00002_one.jpg", "00003_one.jpg", "00004_one.jpg", "00005_clip_0.0s.jpg", "00006_clip_0.5s.jpg")

@@ -53,6 +53,26 @@ def test_committed_page_is_what_the_records_say(name: str) -> None:
     assert {figure.name for figure in path.parent.glob(f"{name}-*.svg")} == set(fresh.figures)
 
 
+def test_committed_goals_are_what_the_records_say() -> None:
+    path = PROJECT.leaderboard / "goals.md"
+    assert path.read_text(encoding="utf-8") == report.goals_page(PROJECT), "`python -m fer_bench report` makes it anew"
+
+
+def test_a_goal_is_met_by_the_records_or_says_by_how_much_not(workspace: Workspace, make_record: MakeRecord) -> None:
+    make_record(workspace, "lin_shi", "paper", accuracy=0.9)
+    missed = make_record(workspace, "lin_shi", "fer_bench", accuracy=0.5)
+    make_record(workspace, "resnet18", "from_fer2013", "ckplus_subject", accuracy=0.95, pretrained="fer2013")
+    fresh = make_record(workspace, "ranjan_1", "paper", "ckplus_subject", accuracy=0.9)
+    cells = [line.strip("| ").split(" | ") for line in report.goals_page(workspace).splitlines() if line[:1] == "|"]
+    said = {(cell[0], cell[1].split()[0]): cell[4:6] for cell in cells if len(cell) > 4}
+    assert said["fer2013", "lin_shi.paper"][1] == "**the aim**"
+    assert said["fer2013", "lin_shi.fer_bench"][1] == f"no, {63 - 100 * missed.accuracy():.2f} short"
+    assert said["ckplus_subject", "resnet18.from_fer2013"][1] == "yes"
+    # of those that start from random weights
+    assert said["ckplus_subject", "ranjan_1.paper"] == [f"{100 * fresh.accuracy():.2f}", "yes"]
+    assert said["fer2013", "ranjan_2.paper"][0] == "not run"
+
+
 @pytest.mark.parametrize("name", report.PAPERS)
 def test_without_its_records_a_page_says_what_makes_them(
     name: str, workspace: Workspace, make_record: MakeRecord
@@ -137,7 +157,7 @@ def test_partial_and_outside_runs_are_no_evidence(workspace: Workspace, make_rec
 
 
 def test_bad_input_is_one_line(workspace: Workspace, make_record: MakeRecord) -> None:
-    with pytest.raises(UnknownNameError, match="unknown paper 'lin_shy': did you mean 'lin_shi'"):
+    with pytest.raises(UnknownNameError, match="unknown page 'lin_shy': did you mean 'lin_shi'"):
         report.write(workspace, ["lin_shy"])
     with pytest.raises(FerBenchError, match=r"no records in .*: `python -m fer_bench run --all` makes them"):
         report.write(workspace)
@@ -151,7 +171,7 @@ def test_bad_input_is_one_line(workspace: Workspace, make_record: MakeRecord) ->
 
 def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["report", "leng", "ranjam"]) == 2
-    assert capsys.readouterr().err == "fer_bench: unknown paper 'ranjam': did you mean 'ranjan'?\n"
+    assert capsys.readouterr().err == "fer_bench: unknown page 'ranjam': did you mean 'ranjan'?\n"
 
 
 # numbers

@@ -15,14 +15,17 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from fer_bench import weights
+from fer_bench import metrics, weights
+from fer_bench.data import synthetic
 from fer_bench.errors import FerBenchError
 from fer_bench.fit import fit
+from fer_bench.leaderboard.board import manifest_path
 from fer_bench.predict import Predictor
 from fer_bench.records import Workspace
 from fer_bench.specs import VIEWS
 from fer_bench.trainer import Compute
 
+SHIPPED = sorted(path.name.removesuffix(".safetensors") for path in Workspace().weights.glob("*.safetensors"))
 METADATA = {"model": tiny.NAME, "model_revision": 1, "model_options": {}, "recipe": "plain", "seed": 3}
 
 
@@ -78,6 +81,21 @@ def test_rounding_is_all_that_a_file_changes(trained: Predictor, path: Path) -> 
         expected = value.half().float() if value.is_floating_point() and value.ndim > 1 else value
         assert torch.equal(state[key], expected), key
     assert not loaded.network.training
+
+
+def test_large_dense_layers_take_a_byte_a_weight_and_change_little(
+    trained: Predictor, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "LARGE_DENSE", 144 * 7)  # the network's only dense layer
+    small, again = tmp_path / "small.safetensors", tmp_path / "again.safetensors"
+    weights.save(trained, small)
+    assert path.stat().st_size - small.stat().st_size > 144 * 7 - 4 * 7 - 200  # a scale a unit, and its name
+    loaded = weights.load(small)
+    dense, kept = loaded.network.get_parameter("9.weight"), trained.network.get_parameter("9.weight")
+    step = kept.abs().amax(dim=1, keepdim=True) / 127
+    assert bool(((dense - kept).abs() <= step / 2 * 1.001).all())
+    weights.save(loaded, again)
+    assert again.read_bytes() == small.read_bytes()
 
 
 def test_all_that_is_needed_travels_along(trained: Predictor, path: Path) -> None:
@@ -216,3 +234,23 @@ def test_a_shipped_network_that_is_not_its_records_is_refused(workspace: Workspa
         weights.load_published(workspace, "lda")
     (workspace.records / record).unlink()
     assert weights.load_published(workspace, "lda").classes, "there is nothing to compare it with"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_network_is_as_sure_as_its_manifest_says(name: str) -> None:
+    """By the same temperature as the board's calibrated error, and with the record's answers."""
+    (entry,) = (e for e in json.loads(manifest_path(Workspace()).read_text()) if e["file"] == f"{name}.safetensors")
+    raw, published = weights.load(Workspace().weights / entry["file"]), weights.load_published(Workspace(), name)
+    images = synthetic.load(per_class={"train": 1, "select": 1, "test": 1}).images
+    before, after = raw.predict(images), published.predict(images)
+    assert published.temperature == entry["temperature"] != 1
+    np.testing.assert_allclose(after, metrics.tempered(before, entry["temperature"]), atol=2e-4)
+    np.testing.assert_array_equal(after.argmax(axis=1), before.argmax(axis=1))
+
+
+@pytest.mark.parametrize("manifest", ["", "{}", "[]", '[{"sha256": "0"}]', '[{"sha256": 1, "temperature": "x"}]'])
+def test_without_a_temperature_the_probabilities_are_the_networks_own(workspace: Workspace, manifest: str) -> None:
+    workspace.weights.mkdir(parents=True)
+    shutil.copyfile(Workspace().weights / "lda.paper.safetensors", workspace.weights / "lda.paper.safetensors")
+    manifest_path(workspace).write_text(manifest)
+    assert weights.load_published(workspace, "lda").temperature == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fer_bench.errors import FerBenchError
 from fer_bench.leaderboard.latency import read_latency
-from fer_bench.leaderboard.rows import COLUMNS, frame, read_rows
+from fer_bench.leaderboard.rows import COLUMNS, Run, frame, read_rows
 from fer_bench.protocols import PROTOCOLS, Protocol, get_protocol
 from fer_bench.records import RunRecord, Workspace, list_records, read_record, write_bytes
 
@@ -93,6 +93,9 @@ def show(board: pd.DataFrame, protocol: str | None = None) -> list[Table]:
     Raises:
         UnknownNameError: no such protocol.
     """
+    from fer_bench.leaderboard import text
+
+    board = text.ranked(board)
     chosen = [name for name in PROTOCOLS if (board["protocol"] == name).any()] if protocol is None else [protocol]
     return [_table(get_protocol(name), board[board["protocol"] == name]) for name in chosen]
 
@@ -117,16 +120,24 @@ def _table(protocol: Protocol, rows: pd.DataFrame) -> Table:
 
 
 def _markdown(board: pd.DataFrame) -> str:
+    import pandas as pd
+
     from fer_bench.leaderboard import text
 
     parts = []
     for protocol in PROTOCOLS.values():
-        headings, lines = text.table(board[board["protocol"] == protocol.name])
+        rows = text.ranked(board[board["protocol"] == protocol.name])
+        headings, lines = text.table(rows)
         if not lines:
             continue
         rule = [":--" if heading in text.LEFT_ALIGNED else "--:" for heading in headings]
         table = "\n".join(_markdown_line(line) for line in (headings, rule, *lines))
-        parts.append(f"### `{protocol.name}`: {protocol.title}\n\n{protocol.caveat}\n\n{table}\n")
+        averaged = "".join(
+            f"\n`{row['model']}` is the mean of {row['members']}, chosen on the selection part.\n"
+            for row in text.records(rows)
+            if not pd.isna(row["members"])
+        )
+        parts.append(f"### `{protocol.name}`: {protocol.title}\n\n{protocol.caveat}\n\n{table}\n{averaged}")
     if not parts:
         return "\nNo records yet.\n"
     return "\n" + "\n".join([*parts, f"{text.ORIGIN} {text.TIES}\n"])
@@ -139,11 +150,16 @@ def _markdown_line(cells: list[str]) -> str:
 
 def manifest_path(workspace: Workspace) -> Path:
     """Where the list of the shipped networks lies."""
-    return workspace.weights / "manifest.json"
+    from fer_bench.weights import MANIFEST
+
+    return workspace.weights / MANIFEST
 
 
 def manifest(workspace: Workspace) -> bytes:
-    """What lies in `weights/`, each file with the run that it comes from, found by its sha256."""
+    """What lies in `weights/`, each file with the run that it comes from, found by its sha256.
+
+    With the temperature that calibrates its probabilities, where the run has a selection part to fit it to.
+    """
     from fer_bench.weights import sha256
 
     origin: dict[str, tuple[Path, RunRecord]] = {}
@@ -172,6 +188,7 @@ def manifest(workspace: Workspace) -> bytes:
                 if "select" in record.metrics
                 else None,
                 "test_accuracy": round(100 * record.accuracy(), 2),
+                "temperature": next((round(value, 4) for value in Run(path, record).temperatures), None),
             }
         entries.append(entry)
     return json.dumps(entries, indent=1).encode() + b"\n"

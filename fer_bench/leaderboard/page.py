@@ -63,6 +63,12 @@ COLUMNS = (
     Column("Mean recall", "Mean recall over the classes, percent", "mean_recall", _percent("mean_recall")),
     Column("Log-loss", "Mean negative log-likelihood, nats", "log_loss", _plain("log_loss", 3)),
     Column("Calibration error", "Expected, 15 bins, percent", "calibration_error", _percent("calibration_error")),
+    Column(
+        "Calibrated",
+        "The same with a temperature fitted on the selection part, percent",
+        "calibrated_error",
+        _percent("calibrated_error"),
+    ),
     Column("Parameters", "Weights of the network", "parameters", lambda row: text.count(row["parameters"])),
     Column("Multiply-adds", "For one image", "multiply_adds", lambda row: text.count(row["multiply_adds"])),
     Column("CPU, ms", "One image, one thread, float32, median", "cpu_ms", _percent("cpu_ms")),
@@ -82,6 +88,7 @@ def page(board: pd.DataFrame, latency: Mapping[str, Any] | None) -> str:
         board: as the CSV has it.
         latency: what the latency was measured on, as `read_latency` gives it.
     """
+    board = text.ranked(board)
     shown = [
         (protocol, board[board["protocol"] == name])
         for name, protocol in PROTOCOLS.items()

@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fer_bench import registry, stats
+from fer_bench import metrics, registry, scoring, stats, suite
 from fer_bench.errors import FerBenchError, UnknownNameError
 from fer_bench.protocols import PROTOCOLS
-from fer_bench.records import ANY_FLOAT, RunRecord, Workspace, arrays_digest, list_records, read_arrays, read_record
+from fer_bench.records import (
+    ANY_FLOAT,
+    Member,
+    RunRecord,
+    Workspace,
+    arrays_digest,
+    list_records,
+    read_arrays,
+    read_record,
+)
 from fer_bench.specs import View
 
 if TYPE_CHECKING:
@@ -41,6 +50,7 @@ COLUMNS = {
     "mean_recall": "float64",
     "log_loss": "float64",
     "calibration_error": "float64",
+    "calibrated_error": "float64",
     "reported": "float64",
     "gap": "float64",
     "parameters": "Int64",
@@ -53,6 +63,8 @@ COLUMNS = {
     "partial": "bool",
     "external": "bool",
     "trained_on_select": "bool",
+    "sweep": "bool",
+    "members": "str",
     "commit": "str",
 }
 
@@ -114,6 +126,21 @@ class Run:
     def outcomes(self) -> Outcomes:
         return outcomes(self.arrays)
 
+    @cached_property
+    def temperatures(self) -> list[float]:
+        """Each fold's, see `scoring.temperatures`; empty where there is no `select` that training did not see."""
+        if "select_plain" not in self.arrays or any(fold.trained_on_select for fold in self.record.folds):
+            return []
+        return scoring.temperatures(self.arrays)
+
+    @cached_property
+    def calibrated_error(self) -> float | None:
+        """The test part's calibration error after the temperatures; None where there are none."""
+        if not self.temperatures:
+            return None
+        after = scoring.calibrated(self.arrays, self.temperatures)
+        return metrics.evaluate(self.arrays["test_targets"].astype(np.int64), after).calibration_error
+
 
 @dataclass(frozen=True)
 class Row:
@@ -136,6 +163,15 @@ class Row:
     @property
     def partial(self) -> bool:
         return any(record.data.partial for record in self.records)
+
+    @property
+    def sweep(self) -> bool:
+        """Whether it is one point of a sweep: of a model of the suite, by a recipe that is not in it.
+
+        Such rows are in the CSV and on the paper's page; among the others they would only crowd the board.
+        """
+        recipes = [row.recipe for row in suite.rows() if row.model == self.first.model]
+        return bool(recipes) and self.first.recipe_name not in recipes
 
     @cached_property
     def accuracy(self) -> float:
@@ -203,13 +239,13 @@ def ranks(rows: Sequence[Row]) -> list[int | None]:
     """The rank of each of one protocol's rows, best first: 1 1 3 ... where the first two are tied.
 
     A row shares the rank of the row that leads the group above it if the two are tied, else it leads a new
-    group. Rows on partial data have no rank: their test set is another one.
+    group. Rows on partial data have no rank, for their test set is another one, nor have the points of a sweep.
     """
     result: list[int | None] = []
     leader: Row | None = None
     rank = place = 0
     for row in rows:
-        if row.partial:
+        if row.partial or row.sweep:
             result.append(None)
             continue
         place += 1
@@ -269,11 +305,12 @@ def _values(row: Row, milliseconds: Mapping[str, float]) -> dict[str, Any]:
         "mean_recall": _percent(mean("mean_recall")),
         "log_loss": _rounded(mean("log_loss"), 3),
         "calibration_error": _percent(mean("calibration_error")),
+        "calibrated_error": _percent(_mean([run.calibrated_error for run in row.runs])),
         "reported": reported,
         "gap": None if reported is None or accuracy is None else round(accuracy - reported, 2),
         "parameters": None if first.external else first.parameters,
         "multiply_adds": None if first.external else first.multiply_adds,
-        "cpu_ms": None if first.external else milliseconds.get(first.model),
+        "cpu_ms": None if first.external else _milliseconds(first, milliseconds),
         "training_minutes": None
         if first.external
         else round(fmean(record.train_seconds for record in records) / 60, 1),
@@ -283,8 +320,29 @@ def _values(row: Row, milliseconds: Mapping[str, float]) -> dict[str, Any]:
         "partial": row.partial,
         "external": first.external,
         "trained_on_select": any(fold.trained_on_select for record in records for fold in record.folds),
+        "sweep": row.sweep,
+        "members": " + ".join(_member(member) for member in first.members) or None,
         "commit": every([_commit(record) for record in records]),
     }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fmean(known) if len(known) == len(values) else None
+
+
+def _milliseconds(record: RunRecord, measured: Mapping[str, float]) -> float | None:
+    """The measured latency; an ensemble's is that of all its members."""
+    models = [member.model for member in record.members] or [record.model]
+    known = [measured[model] for model in models if model in measured]
+    return sum(known) if len(known) == len(models) else None
+
+
+def _member(member: Member) -> str:
+    """model.recipe, with its seed if that is not the first, and how often it counts if more than once."""
+    seed = f" s{member.seed}" if member.seed else ""
+    times = f" x{member.times}" if member.times > 1 else ""
+    return f"{member.model}.{member.recipe_name}{seed}{times}"
 
 
 def _percent(fraction: float | None) -> float | None:

@@ -18,6 +18,11 @@ ORIGIN = (
 )
 
 
+def ranked(board: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a table of the board shows: the points of a sweep are in the CSV and on their paper's page."""
+    return board[~board["sweep"]]
+
+
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The frame's rows."""
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
@@ -64,6 +69,7 @@ def remarks(row: Mapping[str, Any]) -> list[str]:
             "trained on train + select" if row["trained_on_select"] else "",
             "partial data" if row["partial"] else "",
             "predicted elsewhere" if row["external"] else "",
+            "" if pd.isna(row["members"]) else f"the mean of {row['members']}",
         )
         if remark
     ]

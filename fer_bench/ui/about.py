@@ -13,7 +13,7 @@ import gradio as gr
 from fer_bench import registry
 from fer_bench.faces import HUB_MODEL
 from fer_bench.protocols import PROTOCOLS
-from fer_bench.ui import DELETE_CACHE, try_it
+from fer_bench.ui import uploads
 
 if TYPE_CHECKING:
     from fer_bench.specs import ModelSpec
@@ -47,7 +47,8 @@ FACES = f"""
 Faces are found by YuNet (Wu, Peng and Yu, 2023), whose file is fetched once from
 [{HUB_MODEL}](https://huggingface.co/{HUB_MODEL}), or by OpenCV's Haar cascade where it can't be had; *Try it* says
 which one is at work. Each face is cut out as a square that frames it as FER2013's pictures frame theirs, brought to
-the model's size, and classified by the same code and the same weights file that the scores come from.
+the model's size, and classified by the same code and the same weights file that the scores come from. The percentages
+are calibrated: logits are divided by a temperature fitted on FER2013's PublicTest, which leaves their order as it is.
 """
 
 NUMBERS = """
@@ -80,10 +81,14 @@ python -m fer_bench score predictions.csv --protocol fer2013 --name my_model
 
 def build(context: Context) -> None:
     """The tab."""
-    minutes = -(-max(sum(DELETE_CACHE), try_it.KEPT) // 60)
-    parts = (USE.format(minutes=minutes), protocols(), NUMBERS, papers(), FACES)
+    parts = (USE.format(minutes=uploads.minutes_kept()), protocols(), NUMBERS, papers(), FACES)
     gr.Markdown("\n".join(parts), padding=True, elem_id="fb-about")
     reports = sorted((context.workspace.leaderboard / "papers").glob("*.md"))
+    goals = context.workspace.leaderboard / "goals.md"
+    if goals.exists():
+        title, body = report(goals)
+        with gr.Accordion(title, open=False):
+            gr.Markdown(body)
     if reports:
         gr.Markdown("## Each paper beside our runs", padding=True)
         gr.set_static_paths([reports[0].parent])

@@ -198,6 +198,7 @@ def view(context: Context, protocol: str) -> tuple[str, str]:
         rows = rows_of(context, protocol)
     except FerBenchError as error:
         return messages.warning(messages.public(error, context.workspace)), ""
+    rows = text.ranked(rows)
     if rows.empty:
         suggested = "run --all" if protocol != "synthetic" else "run --model lin_shi --protocol synthetic"
         return messages.empty(f"No runs on {protocol} yet. `python -m fer_bench {suggested}` makes them."), ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_bench import plots, registry, stats
+from fer_bench import plots, registry, scoring, stats
 from fer_bench.errors import FerBenchError
 from fer_bench.leaderboard import text
 from fer_bench.leaderboard.rows import Row, Run, effective_images, row_of
@@ -72,6 +72,8 @@ def command(row: Row) -> str:
     first = row.first
     if first.external:
         return f"python -m fer_bench score predictions.csv --protocol {first.protocol} --name {first.model}"
+    if first.members:
+        return f"python -m fer_bench ensemble --protocol {first.protocol}"
     chosen = f"--model {first.model}" if first.model in registry.list_models() else "--spec MODULE:SPEC"
     seeds = ",".join(str(record.seed) for record in row.records)
     partial = " --allow-partial" if row.partial else ""
@@ -93,7 +95,11 @@ def caveats(row: Row) -> list[str]:
                     "Predicted elsewhere: the scores are ours, how the predictions came about is not known.",
                 ),
                 (
-                    not first.external and first.model not in registry.list_models(),
+                    bool(first.members),
+                    "An ensemble: the mean of the stored predictions of runs chosen on the selection part.",
+                ),
+                (
+                    first.trained and first.model not in registry.list_models(),
                     "Someone else's model: MODULE:SPEC in the command stands for where its spec is.",
                 ),
                 (_superseded(first), "The recipe or the network has changed since: the command runs the new one."),
@@ -107,7 +113,7 @@ def caveats(row: Row) -> list[str]:
                     f"Started from weights trained on {_data_name(first.pretrained)}.",
                 ),
                 (
-                    len(row.runs) == 1 and not first.external,
+                    len(row.runs) == 1 and first.trained,
                     "One seed: the interval is over test images only, another seed may differ by more.",
                 ),
                 (any(record.code.dirty for record in row.records), "The code had changes that are in no commit."),
@@ -119,7 +125,7 @@ def caveats(row: Row) -> list[str]:
 
 
 def _superseded(record: RunRecord) -> bool:
-    if record.external or record.model not in registry.list_models():
+    if not record.trained or record.model not in registry.list_models():
         return False
     spec = registry.get_spec(record.model)
     try:
@@ -207,6 +213,8 @@ def _curves(row: Row) -> tuple[str, str]:
     if not histories or row.first.recipe.get("estimator"):
         if row.first.external:
             return messages.empty("Predicted elsewhere: nothing is known of a training."), ""
+        if row.first.members:
+            return messages.empty("Nothing was trained for it."), ""
         return messages.empty("Fitted in one go: there are no epochs."), ""
     drawn = plots.svg(plots.learning_curves(histories), f"Accuracy and loss of {row.name} over the epochs")
     several = f"{len(histories)} trainings (folds, seeds) thinly, their mean boldly. " if len(histories) > 1 else ""
@@ -220,11 +228,23 @@ def _calibration(row: Row) -> tuple[str, str]:
     probabilities = arrays["test_plain"]
     if np.isin(probabilities, (0, 1)).all():
         return messages.empty("It names classes and gives no probabilities."), ""
+    by_fold = row.runs[0].temperatures
+    after = scoring.calibrated(arrays, by_fold) if by_fold else None
     drawn = plots.svg(
-        plots.calibration(probabilities, arrays["test_targets"]), f"Calibration of {row.name} on the test images"
+        plots.calibration(probabilities, arrays["test_targets"], after),
+        f"Calibration of {row.name} on the test images",
     )
     seed = f" Seed {row.first.seed}." if len(row.runs) > 1 else ""
-    return drawn, f"How often it is right, by how sure it says it is; on the line it is as good as its word.{seed}"
+    fitted = f" After: logits divided by {_span(by_fold)}, fitted on the selection part." if by_fold else ""
+    return (
+        drawn,
+        f"How often it is right, by how sure it says it is; on the line it is as good as its word.{fitted}{seed}",
+    )
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high} (by fold)"
 
 
 def _facts(workspace: Workspace, row: Row) -> str:
@@ -256,8 +276,14 @@ def facts(row: Row) -> Iterator[tuple[str, str]]:
         f"{first.data.name}, {images:,} images, {first.data.layout}, fingerprint {first.data.fingerprint[:12]}",
     )
     yield "Folds", _folds(first)
-    yield "Seeds", "" if first.external else ", ".join(str(record.seed) for record in records)
-    if not first.external:
+    yield (
+        "Members",
+        ", ".join(
+            f"{member.model}.{member.recipe_name} (seed {member.seed}) x {member.times}" for member in first.members
+        ),
+    )
+    yield "Seeds", ", ".join(str(record.seed) for record in records) if first.trained else ""
+    if first.trained:
         minutes = [record.train_seconds / 60 for record in records]
         yield "Training", f"{np.mean(minutes):.1f} min a seed, all folds"
         yield "Device", every(_device)

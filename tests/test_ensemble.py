@@ -1,0 +1,140 @@
+"""Ensembles: the mean of stored predictions, chosen on `select` and on nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import MakeRecord
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_bench import cli, data, ensemble, leaderboard, metrics
+from fer_bench.errors import FerBenchError, UnknownNameError
+from fer_bench.records import FoldInfo, Workspace, arrays_digest, read_arrays, read_record, write_record
+
+
+@pytest.fixture(autouse=True)
+def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The records are fabricated: the real data sets have nothing to say about them."""
+    monkeypatch.setattr(data, "status", lambda _: [])
+
+
+def path_of(workspace: Workspace, protocol: str = "fer2013") -> Path:
+    return workspace.record_path(protocol, "ensemble", "greedy", 0)
+
+
+def test_two_that_err_differently_are_better_together() -> None:
+    truth = np.array([0, 0, 1, 1])
+    first = [[0.9, 0.1], [0.4, 0.6], [0.1, 0.9], [0.1, 0.9]]
+    second = [[0.4, 0.6], [0.9, 0.1], [0.1, 0.9], [0.1, 0.9]]
+    useless = [[0.5, 0.5]] * 4
+    assert sorted(set(ensemble.choose(truth, [useless, first, second]))) == [1, 2]
+
+
+def test_one_that_is_never_wrong_and_always_sure_stays_alone() -> None:
+    truth = np.array([0, 1, 1])
+    assert ensemble.choose(truth, [[[0.5, 0.5]] * 3, np.eye(2)[truth]]) == [1]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 5))
+def test_what_is_chosen_is_never_less_accurate_than_the_best_alone(seed: int, members: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 3, 30)
+    values = rng.dirichlet(np.ones(3), (members, 30))
+    picks = ensemble.choose(truth, list(values), picks=6)
+    together = metrics.evaluate(truth, np.mean([values[pick] for pick in picks], axis=0)).accuracy
+    assert together >= max(metrics.evaluate(truth, one).accuracy for one in values)
+    assert 1 <= len(picks) <= 6
+
+
+def test_a_row_with_its_members(workspace: Workspace, make_record: MakeRecord) -> None:
+    make_record(workspace, "lin_shi", accuracy=0.6)
+    make_record(workspace, "ranjan_1", accuracy=0.6)
+    record = ensemble.build(workspace, "fer2013")
+    weights = sum(member.times for member in record.members)
+    arrays = {
+        member.model: read_arrays(
+            workspace.record_path("fer2013", member.model, member.recipe_name, 0).with_suffix(".npz")
+        )
+        for member in record.members
+    }
+    for view in ("test_plain", "test_ten_crop", "select_flip"):
+        expected = sum(member.times * arrays[member.model][view] for member in record.members) / weights
+        np.testing.assert_allclose(read_arrays(path_of(workspace).with_suffix(".npz"))[view], expected, atol=1e-6)
+    row = leaderboard.build(workspace).query("model == 'ensemble'").iloc[0]
+    assert all(member.model in row["members"] for member in record.members)
+    assert row["select_accuracy"] > 60
+    assert all(result.ok for result in leaderboard.verify(workspace)), "numbers and mean are recomputed"
+
+
+def test_images_are_paired_by_fold_and_name(workspace: Workspace, make_record: MakeRecord) -> None:
+    make_record(workspace, "lin_shi", protocol="ckplus_subject", accuracy=0.6)
+    make_record(workspace, "ranjan_1", protocol="ckplus_subject", accuracy=0.6)
+    first = ensemble.build(workspace, "ckplus_subject")
+    (before, _), *_ = members = ensemble.members_arrays(workspace, first)
+    assert len(members) > 1
+    rng = np.random.default_rng(0)
+    orders = {part: rng.permutation(len(before[f"{part}_ids"])) for part in ("select", "test")}
+    shuffled = {key: value[orders[key.partition("_")[0]]] for key, value in members[1][0].items()}
+    again = ensemble.average([members[0], (shuffled, members[1][1]), *members[2:]])
+    np.testing.assert_array_equal(again["test_plain"], ensemble.average(members)["test_plain"])
+
+
+def test_members_that_saw_select_in_training_or_come_from_elsewhere_are_no_candidates(
+    workspace: Workspace, make_record: MakeRecord
+) -> None:
+    honest = make_record(workspace, "lin_shi")
+    seen = [FoldInfo.model_validate(fold.model_dump() | {"trained_on_select": True}) for fold in honest.folds]
+    make_record(workspace, "ranjan_1", folds=[fold.model_dump() for fold in seen], accuracy=0.99)
+    make_record(workspace, "resnet18", "fer_bench", external=True, accuracy=0.99)
+    assert [run.record.model for run in ensemble.candidates(workspace, "fer2013")] == ["lin_shi"]
+    with pytest.raises(FerBenchError, match="there is one: run more"):
+        ensemble.build(workspace, "fer2013")
+
+
+def test_an_ensemble_is_no_member_of_the_next(workspace: Workspace, make_record: MakeRecord) -> None:
+    make_record(workspace, "lin_shi")
+    make_record(workspace, "ranjan_1")
+    first = ensemble.build(workspace, "fer2013")
+    assert ensemble.build(workspace, "fer2013").predictions == first.predictions
+
+
+def test_a_member_that_has_changed_since_is_noticed(workspace: Workspace, make_record: MakeRecord) -> None:
+    make_record(workspace, "lin_shi")
+    make_record(workspace, "ranjan_1")
+    member = ensemble.build(workspace, "fer2013").members[0]
+    leaderboard.build(workspace)
+    make_record(workspace, member.model, accuracy=0.3)
+    failures = {result.path: result.failures for result in leaderboard.verify(workspace)}[path_of(workspace)]
+    assert len(failures) == 1 and "ensemble --protocol fer2013" in failures[0]
+
+
+def test_predictions_that_are_not_the_mean_are_noticed(workspace: Workspace, make_record: MakeRecord) -> None:
+    make_record(workspace, "lin_shi")
+    make_record(workspace, "ranjan_1")
+    ensemble.build(workspace, "fer2013")
+    path = path_of(workspace)
+    arrays = read_arrays(path.with_suffix(".npz"))
+    arrays["test_plain"] = arrays["test_plain"][:, ::-1].copy()
+    record = read_record(path)
+    predictions = record.predictions.model_copy(update={"sha256": arrays_digest(arrays)})
+    write_record(path, record.model_copy(update={"predictions": predictions}), arrays)
+    (result,) = (result for result in leaderboard.verify(workspace) if result.path == path)
+    assert any("not the mean" in failure for failure in result.failures)
+
+
+def test_command(
+    workspace: Workspace, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = workspace.root
+    monkeypatch.setattr(Workspace, "__init__", lambda self, root=root: object.__setattr__(self, "root", root))
+    assert cli.main(["ensemble", "--protocol", "fer2013"]) == 2
+    assert "there are none" in capsys.readouterr().err
+    make_record(workspace, "lin_shi")
+    make_record(workspace, "ranjan_1")
+    assert cli.main(["ensemble", "--protocol", "fer2013"]) == 0
+    assert "their mean on fer2013" in capsys.readouterr().out
+    with pytest.raises(UnknownNameError):
+        ensemble.build(workspace, "fer2014")
