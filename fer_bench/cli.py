@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fer_bench import registry, suite
 from fer_bench.errors import FerBenchError, UnknownNameError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fer_bench.bench import RunRequest
     from fer_bench.engine import PlanItem
     from fer_bench.fit import Progress
+    from fer_bench.leaderboard import VerifyResult
     from fer_bench.pictures import Frame
     from fer_bench.recognition import BatchRow
     from fer_bench.records import RunRecord
@@ -61,8 +62,10 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
     parser = _Parser(prog="fer_bench", description="Facial-expression models under shared, honest protocols.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
-    def add(name: str, command: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=summary, description=summary)
+    def add(
+        name: str, command: Callable[[argparse.Namespace], int], summary: str, to: Any = commands
+    ) -> argparse.ArgumentParser:
+        sub: argparse.ArgumentParser = to.add_parser(name, help=summary, description=summary)
         sub.set_defaults(command=command)
         return sub
 
@@ -98,6 +101,9 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
     score.add_argument("--name", required=True, help="what to call the row")
     _add_data_options(score)
 
+    ensemble = add("ensemble", _ensemble, "Average stored predictions of runs chosen on select, as a row.")
+    ensemble.add_argument("--protocol", required=True, metavar="P")
+
     add("list", _list, "Models, their recipes and protocols.")
     status = add("status", _status, "What is done, what is to do, and what is skipped and why.")
     _add_data_options(status)
@@ -112,6 +118,24 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
     board.add_argument("--protocol", metavar="P", help="show this one only")
     board.add_argument("--weights", action="store_true", help="verify: predict again with the shipped networks")
     board.add_argument("--data-dir", type=Path, metavar="DIR")
+
+    summary = "Check the shipped networks, or share them through a model repository on the Hub."
+    actions = commands.add_parser("weights", help=summary, description=summary).add_subparsers(
+        required=True, metavar="ACTION", parser_class=_Parser
+    )
+    verify = add("verify", _weights_verify, "Predict again with the shipped files; compare with the records.", actions)
+    verify.add_argument("names", nargs="*", metavar="NAME", help="model or model.recipe; default: all")
+    verify.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data sets are")
+    push = add("push", _weights_push, "Upload the networks with a model card; only what is new is sent.", actions)
+    push.add_argument("repo", metavar="REPO", help="USER/NAME; made if it is not there")
+    pull = add("pull", _weights_pull, "Download the networks that are not here yet.", actions)
+    pull.add_argument("repo", metavar="REPO", help="USER/NAME")
+    pull.add_argument("--revision", metavar="R", help="a branch, tag or commit; default: main")
+
+    export = add("export", _export, "Write a shipped network as a file that needs nothing of fer_bench.")
+    export.add_argument("model", metavar="MODEL", help="model or model.recipe")
+    export.add_argument("--format", choices=("onnx",), default="onnx", help="default: onnx")
+    export.add_argument("--out", type=Path, metavar="FILE", help="default: MODEL.RECIPE.onnx")
 
     compare = add("compare", _compare, "Are two rows different? Paired bootstrap and McNemar's test.")
     compare.add_argument("a", metavar="A", help="model or model.recipe")
@@ -129,7 +153,9 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
     errors.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data sets are")
 
     report = add("report", _report, "Each paper's tables and figures beside our runs, as pages in leaderboard/papers.")
-    report.add_argument("papers", nargs="*", metavar="PAPER", help="marrugat, lin_shi, ranjan, leng, attentional; all")
+    report.add_argument(
+        "pages", nargs="*", metavar="PAGE", help="marrugat, lin_shi, ranjan, leng, attentional, goals; default: all"
+    )
 
     predict = add("predict", _predict, "Find the faces of pictures and videos and classify them.")
     predict.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, videos, folders, zips")
@@ -442,6 +468,20 @@ def _score(options: argparse.Namespace) -> int:
     return 0
 
 
+def _ensemble(options: argparse.Namespace) -> int:
+    from fer_bench import ensemble, leaderboard
+    from fer_bench.records import Workspace
+
+    workspace = Workspace()
+    record = ensemble.build(workspace, options.protocol)
+    leaderboard.build(workspace)
+    for member in record.members:
+        print(f"{member.times} x {member.model}.{member.recipe_name}, seed {member.seed}")
+    accuracies = (f"{100 * record.accuracy(part=part):.2f}% on {part}" for part in ("select", "test"))
+    print(f"their mean on {record.protocol}: {', '.join(accuracies)}")
+    return 0
+
+
 # list, status, data
 
 
@@ -511,12 +551,10 @@ def _leaderboard(options: argparse.Namespace) -> int:
     if options.action == "measure":
         leaderboard.measure_latency(workspace)
     if options.action == "verify":
-        results = leaderboard.verify(workspace, with_weights=options.weights, data_dir=options.data_dir)
-        for result in results:
-            print(f"{'ok' if result.ok else 'FAILED'}: {result.path}: {'; '.join(result.messages)}")
-        failed = sum(not result.ok for result in results)
-        print(f"{len(results) - failed} verified, {failed} failed")
-        return 1 if failed else 0
+        results = leaderboard.verify(
+            workspace, with_weights=options.weights, data_dir=options.data_dir, report=_print_verified
+        )
+        return _verified(results)
     if options.action == "show":
         from rich.console import Console
 
@@ -529,6 +567,67 @@ def _leaderboard(options: argparse.Namespace) -> int:
         return 0
     rows = len(leaderboard.build(workspace))
     print(f"{rows} rows in {workspace.leaderboard / 'leaderboard.csv'}")
+    return 0
+
+
+def _print_verified(result: VerifyResult) -> None:
+    print(f"{'ok' if result.ok else 'FAILED'}: {result.path}: {'; '.join(result.messages)}", flush=True)
+
+
+def _verified(results: Sequence[VerifyResult]) -> int:
+    failed = sum(not result.ok for result in results)
+    print(f"{len(results) - failed} verified, {failed} failed")
+    return 1 if failed else 0
+
+
+def _weights_verify(options: argparse.Namespace) -> int:
+    from fer_bench import leaderboard
+    from fer_bench.records import Workspace
+
+    results = []
+    for result in leaderboard.verify_weights(Workspace(), options.names, data_dir=options.data_dir):
+        _print_verified(result)
+        results.append(result)
+    return _verified(results)
+
+
+def _weights_push(options: argparse.Namespace) -> int:
+    from fer_bench import hub
+    from fer_bench.records import Workspace
+
+    pushed = hub.push(options.repo, Workspace())
+    print(f"{pushed.url}: {f'{pushed.networks} networks' if pushed.changed else 'nothing was new'}")
+    return 0
+
+
+def _weights_pull(options: argparse.Namespace) -> int:
+    from fer_bench import hub
+    from fer_bench.records import Workspace
+
+    states = []
+    for file in hub.pull(options.repo, Workspace(), options.revision):
+        print(f"{file.state}: {file.name}{f' ({file.note})' if file.note else ''}", flush=True)
+        states.append(file.state)
+    new = sum(state in ("new", "replaced") for state in states)
+    print(f"{new} of {len(states)} networks are new" if new else f"nothing new among {len(states)} networks")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from fer_bench import export, weights
+    from fer_bench.records import Workspace, write_bytes
+
+    name = weights.published_name(Workspace(), options.model)
+    predictor = weights.load_published(Workspace(), name)
+    content = export.to_onnx(predictor)
+    difference = export.largest_difference(content, predictor)
+    print(f"onnxruntime's probabilities differ from ours by at most {difference:.1e}")
+    if not difference <= export.TOLERANCE:  # nor is nan
+        print(f"FAILED: expected at most {export.TOLERANCE:.0e}; nothing written", file=sys.stderr)
+        return 1
+    path = options.out or Path(f"{name}.{options.format}")
+    write_bytes(path, content)
+    print(f"{path}: {len(content) / 1e6:.1f} MB")
     return 0
 
 
@@ -562,7 +661,7 @@ def _report(options: argparse.Namespace) -> int:
     from fer_bench import report
     from fer_bench.records import Workspace
 
-    for path, figures in report.write(Workspace(), options.papers or report.PAPERS).items():
+    for path, figures in report.write(Workspace(), options.pages or report.PAGES).items():
         print(f"{path}: {figures} figures")
     return 0
 

@@ -18,7 +18,20 @@ LAYERS = (
     {"registry", "records"},
     {"data", "models", "features", "transforms", "losses"},
     {"protocols", "trainer", "fit", "predict", "faces", "explain", "pictures", "weights", "scoring", "provenance"},
-    {"bench", "external", "suite", "engine", "leaderboard", "recognition", "plots", "report", "tune"},
+    {
+        "bench",
+        "ensemble",
+        "export",
+        "external",
+        "hub",
+        "suite",
+        "engine",
+        "leaderboard",
+        "recognition",
+        "plots",
+        "report",
+        "tune",
+    },
     {"cli", "ui"},
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

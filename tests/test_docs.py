@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from fer_bench import cli
@@ -51,3 +52,18 @@ def test_space_front_matter_is_complete() -> None:
     front = README.split("---")[1]
     for key in ("sdk: gradio", "python_version:", "app_file: app.py", "tags:"):
         assert key in front
+
+
+def test_the_numbers_of_the_record_are_the_boards() -> None:
+    """`docs/record.md` quotes runs; its table has to follow them."""
+    board = pd.read_csv(ROOT / "leaderboard" / "leaderboard.csv").query("protocol == 'fer2013'")
+    known = {
+        f"{model}.{recipe}": (f"{select:.2f}", f"{test:.2f}")
+        for model, recipe, select, test in zip(
+            board["model"], board["recipe"], board["select_accuracy"], board["accuracy"], strict=True
+        )
+    }
+    lines = re.findall(r"^\| `([\w.]+)` \| ([\d.]+) \| ([\d.]+) \|", (ROOT / "docs" / "record.md").read_text(), re.M)
+    assert len(lines) > 3
+    for name, select, test in lines:
+        assert (select, test) == known[name], name

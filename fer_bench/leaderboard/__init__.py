@@ -3,7 +3,7 @@
 from fer_bench.leaderboard.board import build, read_board, render, show
 from fer_bench.leaderboard.compare import Comparison, compare
 from fer_bench.leaderboard.latency import measure_latency
-from fer_bench.leaderboard.verify import VerifyResult, verify
+from fer_bench.leaderboard.verify import VerifyResult, verify, verify_weights
 
 __all__ = [
     "Comparison",
@@ -15,4 +15,5 @@ __all__ = [
     "render",
     "show",
     "verify",
+    "verify_weights",
 ]

@@ -69,7 +69,7 @@ def remarks(row: Mapping[str, Any]) -> list[str]:
             "trained on train + select" if row["trained_on_select"] else "",
             "partial data" if row["partial"] else "",
             "predicted elsewhere" if row["external"] else "",
-            "" if pd.isna(row["members"]) else f"the mean of {row['members']}",
+            "" if pd.isna(row["members"]) else f"the mean of {row['members'].count(' + ') + 1} runs",
         )
         if remark
     ]

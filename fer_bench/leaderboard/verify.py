@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -35,9 +35,14 @@ PARTS = ("select", "test")
 TOLERANCE = 1e-9
 # Another processor, or a GPU, rounds differently; more than this is another network.
 ACCURACY_TOLERANCE = 0.001
+# What a repository without large-file storage bears: of one network, and of all together.
+LARGEST_FILE, LARGEST_SUM = 50_000_000, 250_000_000
 
-Progress = Callable[[int, int, str], None]
+# What reading a record's arrays comes to where they are not a run's.
+LAID_OUT_OTHERWISE = (KeyError, IndexError, ValueError, TypeError)
+
 Arrays = dict[str, ANY_FLOAT]
+Entries = dict[str, dict[str, Any]]
 
 
 @dataclass
@@ -68,7 +73,7 @@ def verify(
     *,
     with_weights: bool = False,
     data_dir: Path | None = None,
-    progress: Progress | None = None,
+    report: Callable[[VerifyResult], None] = lambda _: None,
 ) -> list[VerifyResult]:
     """Check every record, then that the board is what the records make of it.
 
@@ -76,7 +81,7 @@ def verify(
         workspace: where the records are.
         with_weights: predict again with the networks in `weights/` and, of protocols that ship none, in `runs/`.
         data_dir: where to look for the data sets first.
-        progress: called with the number of records checked, the number of all and the name of the next.
+        report: called with each result as soon as it is there: with the weights, all take minutes.
 
     Returns:
         One result a record and one a file of the board. A data set or a network that is not at hand is a
@@ -90,27 +95,123 @@ def verify(
     if data_dir is not None:
         data.found(data_dir)
     dataset_of = cache(partial(_dataset, data_dir=data_dir))
-    paths = list_records(workspace)
     results = []
-    for number, path in enumerate(paths):
+    for path in list_records(workspace):
         result = VerifyResult(path)
-        if progress:
-            progress(number, len(paths), path.relative_to(workspace.records).as_posix())
         try:
             record, arrays = read_record(path), read_arrays(path.with_suffix(".npz"))
             _check_numbers(record, arrays, result)
             _check_description(record, path, result)
-            dataset = _same_data(record, dataset_of(record.data.name), result)
-            if dataset is not None:
+            dataset = _same_data(record, dataset_of(record.data.name))
+            if isinstance(dataset, str):
+                result.notes.append(f"labels checked against the stored copy only: {dataset}")
+            else:
                 _check_labels(record, arrays, dataset, result)
-            if with_weights and not record.external:
+            if record.members:
+                _check_members(workspace, record, arrays, result)
+            if with_weights and record.trained:
                 _check_weights(workspace, record, arrays, dataset, result)
         except FerBenchError as error:
             result.failures.append(str(error))
-        except (KeyError, IndexError, ValueError, TypeError) as error:
+        except LAID_OUT_OTHERWISE as error:
             result.failures.append(f"record or predictions are not laid out as a run's: {error!r}")
+        report(result)
         results.append(result)
-    return results + _check_board(workspace, with_weights)
+    for result in _check_board(workspace, with_weights):
+        report(result)
+        results.append(result)
+    return results
+
+
+def verify_weights(
+    workspace: Workspace, names: Sequence[str] = (), *, data_dir: Path | None = None
+) -> Iterator[VerifyResult]:
+    """Check shipped networks: that the manifest lists them, their size, their records, and what they predict.
+
+    Args:
+        workspace: where they are.
+        names: "model" or "model.recipe"; none is all of them, and the manifest as a whole.
+        data_dir: where to look for the data sets first.
+
+    Yields:
+        One result a file, as soon as it is there.
+
+    Raises:
+        FerBenchError: no such network is shipped, a record or the manifest can't be read, or the data set that a
+            network was tested on is not at hand.
+    """
+    from fer_bench import weights
+
+    rows = [weights.published_name(workspace, name) for name in names]
+    path = manifest_path(workspace)
+    listed, computed = _entries(path.read_bytes() if path.exists() else b"[]"), _entries(manifest(workspace))
+    dataset_of = cache(partial(_dataset, data_dir=data_dir))
+    if not names:
+        rows = [file.removesuffix(".safetensors") for file in computed]
+        yield _check_manifest(path, listed, computed)
+    for row in dict.fromkeys(rows):
+        yield _check_file(workspace, row, listed, computed, dataset_of)
+
+
+def _entries(content: bytes) -> Entries:
+    """The manifest's entries by the names of their files."""
+    try:
+        return {entry["file"]: dict(entry) for entry in json.loads(content)}
+    except (ValueError, TypeError, KeyError) as error:
+        raise FerBenchError(
+            "weights/manifest.json is not a readable manifest: `python -m fer_bench leaderboard build` makes it anew"
+        ) from error
+
+
+def _check_manifest(path: Path, listed: Entries, computed: Entries) -> VerifyResult:
+    """It lists nothing that is not there, and all is not too much; that it lists a file is checked with the file."""
+    size = sum(entry["bytes"] for entry in computed.values())
+    result = VerifyResult(path, notes=[f"{len(computed)} networks, {size / 1e6:.1f} MB"])
+    result.failures += [f"lists {file}, which is not there" for file in listed if file not in computed]
+    if size > LARGEST_SUM:
+        result.failures.append(f"all networks are {size:,} bytes; expected at most {LARGEST_SUM:,}")
+    return result
+
+
+def _check_file(
+    workspace: Workspace,
+    row: str,
+    listed: Entries,
+    computed: Entries,
+    dataset_of: Callable[[str], FaceDataset | str],
+) -> VerifyResult:
+    """One shipped network."""
+    from fer_bench import weights
+
+    result = VerifyResult(workspace.weights / f"{row}.safetensors")
+    entry = computed[result.path.name]
+    if result.path.name not in listed:
+        result.failures.append("manifest.json does not list it: build the leaderboard again")
+    else:
+        for key in ("sha256", "bytes", "record"):
+            result.failures += differences(f"manifest.json: {key}", listed[result.path.name].get(key), entry[key])
+    if entry["bytes"] > LARGEST_FILE:
+        result.failures.append(f"{entry['bytes']:,} bytes; expected at most {LARGEST_FILE:,}")
+    if entry["record"] is None:
+        result.failures.append("no record is of this network: its sha256 is in none")
+        return result
+    path = workspace.root / entry["record"]
+    record = read_record(path)
+    if record.row != ("fer2013", *row.rsplit(".", 1)):
+        result.failures.append(f"is the network of {entry['record']}")
+        return result
+    dataset = _same_data(record, dataset_of(record.data.name))
+    if isinstance(dataset, str):
+        raise FerBenchError(f"{row} can't predict again: {dataset} (see `python -m fer_bench data status`)")
+    try:
+        _check_predictions([weights.load(result.path)], record, read_arrays(path.with_suffix(".npz")), dataset, result)
+    except DataNotFoundError:
+        raise
+    except FerBenchError as error:
+        result.failures.append(str(error))
+    except LAID_OUT_OTHERWISE as error:
+        result.failures.append(f"its predictions are not laid out as a run's: {error!r}")
+    return result
 
 
 def _check_numbers(record: RunRecord, arrays: Arrays, result: VerifyResult) -> None:
@@ -148,8 +249,8 @@ def _check_description(record: RunRecord, path: Path, result: VerifyResult) -> N
     file, dataset = path.with_suffix(".npz").name, get_protocol(record.protocol).dataset
     result.failures += differences("predictions.file", record.predictions.file, file)
     result.failures += differences("data.name", record.data.name, dataset)
-    result.failures += differences("external", record.external, not record.recipe)
-    if record.external:
+    result.failures += differences("external or an ensemble", not record.trained, not record.recipe)
+    if not record.trained:
         return
     recipe = record.recipe
     result.failures += differences("recipe_digest", record.recipe_digest, recipe_digest(recipe))
@@ -169,6 +270,17 @@ def _check_description(record: RunRecord, path: Path, result: VerifyResult) -> N
         cost = network_cost(registry.get_spec(record.model), len(record.classes), recipe["model_options"])
         recorded = (record.parameters, record.multiply_adds)
         result.failures += differences("parameters, multiply_adds", recorded, cost)
+
+
+def _check_members(workspace: Workspace, record: RunRecord, arrays: Arrays, result: VerifyResult) -> None:
+    """An ensemble's predictions are the mean of its members'."""
+    from fer_bench import ensemble
+
+    averaged = ensemble.average(ensemble.members_arrays(workspace, record))
+    if arrays_digest(averaged) == record.predictions.sha256:
+        result.notes.append(f"the mean of its {len(record.members)} members")
+    else:
+        result.failures.append("its predictions are not the mean of its members'")
 
 
 def differences(name: str, recorded: Any, computed: Any) -> list[str]:
@@ -202,18 +314,11 @@ def _dataset(name: str, data_dir: Path | None) -> FaceDataset | str:
         return f"{name} can't be read ({error})"
 
 
-def _same_data(record: RunRecord, found: FaceDataset | str, result: VerifyResult) -> FaceDataset | None:
-    """The data set if it is the one that the record met; else a note."""
-    if isinstance(found, str):
-        reason = found
-    elif found.fingerprint != record.data.fingerprint:
-        reason = (
-            f"{record.data.name} at hand is another copy or layout ({found.layout}; the run had {record.data.layout})"
-        )
-    else:
+def _same_data(record: RunRecord, found: FaceDataset | str) -> FaceDataset | str:
+    """The data set if it is the one that the record met, else why it is not."""
+    if isinstance(found, str) or found.fingerprint == record.data.fingerprint:
         return found
-    result.notes.append(f"labels checked against the stored copy only: {reason}")
-    return None
+    return f"{record.data.name} at hand is another copy or layout ({found.layout}; the run had {record.data.layout})"
 
 
 def _check_labels(record: RunRecord, arrays: Arrays, dataset: FaceDataset, result: VerifyResult) -> None:
@@ -265,7 +370,7 @@ def _check_labels(record: RunRecord, arrays: Arrays, dataset: FaceDataset, resul
 
 
 def _check_weights(
-    workspace: Workspace, record: RunRecord, arrays: Arrays, dataset: FaceDataset | None, result: VerifyResult
+    workspace: Workspace, record: RunRecord, arrays: Arrays, dataset: FaceDataset | str, result: VerifyResult
 ) -> None:
     """Predict again with this run's networks, if they are at hand."""
     from fer_bench import weights
@@ -275,14 +380,21 @@ def _check_weights(
         result.notes.append("no weights of this run here")
         return
     name = f"{record.model}.{record.recipe_name}"
-    if dataset is None:
-        result.notes.append(f"{name} not run: it needs the data set")
+    if isinstance(dataset, str):
+        result.notes.append(f"{name} not run: {dataset}")
         return
     try:
-        again = _predicted_again([weights.load(path) for path in networks], arrays, dataset)
+        _check_predictions([weights.load(path) for path in networks], record, arrays, dataset, result)
     except DataNotFoundError as error:
         result.notes.append(f"{name} not run: {error}")
-        return
+
+
+def _check_predictions(
+    predictors: Sequence[Predictor], record: RunRecord, arrays: Arrays, dataset: FaceDataset, result: VerifyResult
+) -> None:
+    """Predict again with the folds' networks, and compare the accuracy of each part and view with the record's."""
+    name = f"{record.model}.{record.recipe_name}"
+    again = _predicted_again(predictors, arrays, dataset)
     largest, switched = 0.0, 0
     for key, predicted in again.items():
         part, _, view = key.partition("_")

@@ -66,7 +66,7 @@ class Qda(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         whitened: Tensor = self.whiten(self.project(images.flatten(1)))
-        return self.offset - whitened.reshape(len(images), len(self.offset), -1).square().sum(dim=2) / 2
+        return self.offset - whitened.reshape(-1, len(self.offset), self.project.out_features).square().sum(dim=2) / 2
 
     def fit(self, images: Tensor, targets: Tensor, *, reg_param: float) -> None:
         """Set the weights; a class's covariance is `(1 - reg_param) S + reg_param I`, I being all images' own."""
