@@ -618,6 +618,8 @@ def _export(options: argparse.Namespace) -> int:
     from fer_bench.records import Workspace, write_bytes
 
     name = weights.published_name(Workspace(), options.model)
+    if options.out is not None and options.out.is_dir():
+        raise FerBenchError(f"{options.out}: a folder; --out takes a file's name")
     predictor = weights.load_published(Workspace(), name)
     content = export.to_onnx(predictor)
     difference = export.largest_difference(content, predictor)

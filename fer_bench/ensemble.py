@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from fer_bench import metrics
+from fer_bench import metrics, registry
 from fer_bench.errors import FerBenchError
 from fer_bench.leaderboard.rows import Run, read_rows
 from fer_bench.protocols import get_protocol
@@ -22,7 +22,6 @@ from fer_bench.records import (
     RunRecord,
     Workspace,
     arrays_digest,
-    read_arrays,
     write_record,
 )
 from fer_bench.scoring import near_copy_free, score_arrays
@@ -38,21 +37,26 @@ Arrays = dict[str, ANY_FLOAT]
 def candidates(workspace: Workspace, protocol_name: str) -> list[Run]:
     """The runs that an ensemble may choose from: trained here, never on `select`, on the very same folds.
 
-    Where runs met different copies of a data set, those that go with the run best on `select` count.
+    Of models that are never shipped none, since the faces that a nearest neighbour keeps would make their near copies
+    look easy. Where runs met different copies of a data set, those that go with the run best on `select` count.
     """
+    unfit = {name for name in registry.list_models() if registry.get_spec(name).not_shipped}
     runs = [
         run
         for row in read_rows(workspace)
-        if row.first.protocol == protocol_name and not row.partial
+        if row.first.protocol == protocol_name and not row.partial and row.first.model not in unfit
         for run in row.runs
         if run.record.trained and "select" in run.record.metrics
         if not any(fold.trained_on_select for fold in run.record.folds)
     ]
     if not runs:
         return []
-    best = max(runs, key=lambda run: run.record.accuracy(part="select"))
-    folds = [fold.digest for fold in best.record.folds]
-    return [run for run in runs if [fold.digest for fold in run.record.folds] == folds]
+
+    def met(run: Run) -> tuple[str, list[str]]:
+        return run.record.data.fingerprint, [fold.digest for fold in run.record.folds]
+
+    same = met(max(runs, key=lambda run: run.record.accuracy(part="select")))
+    return [run for run in runs if met(run) == same]
 
 
 def choose(targets: npt.ArrayLike, probabilities: Sequence[npt.ArrayLike], picks: int = PICKS) -> list[int]:
@@ -116,30 +120,22 @@ def _keys(arrays: Arrays, part: str) -> npt.NDArray[np.str_]:
     return np.char.add(np.char.add(arrays[f"{part}_fold"].astype(np.str_), "/"), arrays[f"{part}_ids"])
 
 
-def members_arrays(workspace: Workspace, record: RunRecord) -> list[tuple[Arrays, int]]:
-    """The stored predictions of an ensemble's members.
-
-    Raises:
-        FerBenchError: one is missing or not the one that was averaged; the message names it.
-    """
-    found = []
-    for member in record.members:
-        path = workspace.record_path(record.protocol, member.model, member.recipe_name, member.seed)
-        arrays = read_arrays(path.with_suffix(".npz"))
-        if arrays_digest(arrays) != member.predictions_sha256:
-            raise FerBenchError(
-                f"{path.with_suffix('.npz')}: not the predictions that the ensemble averaged; "
-                f"`python -m fer_bench ensemble --protocol {record.protocol}` makes it anew"
-            )
-        found.append((arrays, member.times))
-    return found
-
-
 def build(workspace: Workspace, protocol_name: str) -> RunRecord:
     """Choose the ensemble of a protocol, and write its record in place of an earlier one.
 
     Raises:
-        FerBenchError: there are fewer than two runs to choose from.
+        FerBenchError: as `compute`.
+    """
+    record, arrays = compute(workspace, protocol_name)
+    write_record(workspace.record_path(protocol_name, MODEL, RECIPE, 0), record, arrays)
+    return record
+
+
+def compute(workspace: Workspace, protocol_name: str) -> tuple[RunRecord, Arrays]:
+    """The ensemble that the runs of a protocol make: its record and its predictions.
+
+    Raises:
+        FerBenchError: there are fewer than two runs to choose from, or what one fold selects on another one tests.
     """
     get_protocol(protocol_name)
     runs = candidates(workspace, protocol_name)
@@ -149,6 +145,11 @@ def build(workspace: Workspace, protocol_name: str) -> RunRecord:
             f"there {'is one' if runs else 'are none'}: run more models first"
         )
     views = [run.arrays for run in runs]
+    if np.isin(views[0]["select_ids"], views[0]["test_ids"]).any():
+        raise FerBenchError(
+            f"no ensemble on {protocol_name}: what one of its folds selects on another one tests, so that one choice "
+            "for all folds would have seen the test images"
+        )
     order = np.argsort(_keys(views[0], "select"))
     targets = views[0]["select_targets"][order]
     picks = choose(targets, [arrays["select_plain"][np.argsort(_keys(arrays, "select"))] for arrays in views])
@@ -193,8 +194,7 @@ def build(workspace: Workspace, protocol_name: str) -> RunRecord:
             for run, count in members
         ],
     )
-    write_record(workspace.record_path(protocol_name, MODEL, RECIPE, 0), record, arrays)
-    return record
+    return record, arrays
 
 
 def _all(words: Iterable[str]) -> str:

@@ -110,10 +110,10 @@ def push(repo: str, workspace: Workspace) -> Pushed:
     """
     from huggingface_hub import CommitOperationAdd, get_token
 
-    listed = manifest(workspace)
-    records = _records_of(json.loads(listed), workspace)
     if get_token() is None:
         raise FerBenchError("the Hub wants a token that may write: `hf auth login`, or HF_TOKEN")
+    listed = manifest(workspace)
+    records = _records_of(json.loads(listed), workspace)
     api = _api()
     with _asking(repo, writing=True):
         repo = api.create_repo(repo, exist_ok=True).repo_id

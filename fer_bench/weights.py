@@ -226,7 +226,7 @@ def _temperature(path: Path) -> float:
     try:
         entries = json.loads((path.parent / MANIFEST).read_bytes())
         (found,) = (entry["temperature"] for entry in entries if entry["sha256"] == sha256(path))
-        return float(found)
+        return float(found) if 0.01 <= float(found) <= 100 else 1.0  # what `metrics.fit_temperature` can give
     except (OSError, ValueError, TypeError, KeyError):  # a manifest that is not ours, or older than the network
         return 1.0
 

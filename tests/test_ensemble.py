@@ -12,13 +12,18 @@ from hypothesis import strategies as st
 
 from fer_bench import cli, data, ensemble, leaderboard, metrics
 from fer_bench.errors import FerBenchError, UnknownNameError
-from fer_bench.records import FoldInfo, Workspace, arrays_digest, read_arrays, read_record, write_record
+from fer_bench.records import FoldInfo, Workspace, arrays_digest, read_arrays, write_record
 
 
 @pytest.fixture(autouse=True)
 def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """The records are fabricated: the real data sets have nothing to say about them."""
     monkeypatch.setattr(data, "status", lambda _: [])
+
+
+def ensemble_failures(workspace: Workspace) -> list[str]:
+    (result,) = (result for result in leaderboard.verify(workspace) if result.path == path_of(workspace))
+    return result.failures
 
 
 def path_of(workspace: Workspace, protocol: str = "fer2013") -> Path:
@@ -70,25 +75,36 @@ def test_a_row_with_its_members(workspace: Workspace, make_record: MakeRecord) -
 
 
 def test_images_are_paired_by_fold_and_name(workspace: Workspace, make_record: MakeRecord) -> None:
-    make_record(workspace, "lin_shi", protocol="ckplus_subject", accuracy=0.6)
-    make_record(workspace, "ranjan_1", protocol="ckplus_subject", accuracy=0.6)
-    first = ensemble.build(workspace, "ckplus_subject")
-    (before, _), *_ = members = ensemble.members_arrays(workspace, first)
-    assert len(members) > 1
+    make_record(workspace, "lin_shi", accuracy=0.6)
+    make_record(workspace, "ranjan_1", accuracy=0.6)
+    one, other = (run.arrays for run in ensemble.candidates(workspace, "fer2013"))
     rng = np.random.default_rng(0)
-    orders = {part: rng.permutation(len(before[f"{part}_ids"])) for part in ("select", "test")}
-    shuffled = {key: value[orders[key.partition("_")[0]]] for key, value in members[1][0].items()}
-    again = ensemble.average([members[0], (shuffled, members[1][1]), *members[2:]])
-    np.testing.assert_array_equal(again["test_plain"], ensemble.average(members)["test_plain"])
+    orders = {part: rng.permutation(len(other[f"{part}_ids"])) for part in ("select", "test")}
+    shuffled = {key: value[orders[key.partition("_")[0]]] for key, value in other.items()}
+    expected, found = ensemble.average([(one, 2), (other, 1)]), ensemble.average([(one, 2), (shuffled, 1)])
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values)
+    with pytest.raises(FerBenchError, match="different test images"):
+        ensemble.average([(one, 1), (other | {"test_ids": np.char.add(other["test_ids"], "x")}, 1)])
 
 
-def test_members_that_saw_select_in_training_or_come_from_elsewhere_are_no_candidates(
+def test_where_one_fold_selects_on_what_another_tests_there_is_none(
+    workspace: Workspace, make_record: MakeRecord
+) -> None:
+    make_record(workspace, "lin_shi", protocol="ckplus_subject")
+    make_record(workspace, "ranjan_1", protocol="ckplus_subject")
+    with pytest.raises(FerBenchError, match="no ensemble on ckplus_subject: what one of its folds selects on"):
+        ensemble.build(workspace, "ckplus_subject")
+
+
+def test_members_that_saw_select_come_from_elsewhere_or_are_never_shipped_are_no_candidates(
     workspace: Workspace, make_record: MakeRecord
 ) -> None:
     honest = make_record(workspace, "lin_shi")
     seen = [FoldInfo.model_validate(fold.model_dump() | {"trained_on_select": True}) for fold in honest.folds]
     make_record(workspace, "ranjan_1", folds=[fold.model_dump() for fold in seen], accuracy=0.99)
     make_record(workspace, "resnet18", "fer_bench", external=True, accuracy=0.99)
+    make_record(workspace, "nearest_neighbour", accuracy=0.99)
     assert [run.record.model for run in ensemble.candidates(workspace, "fer2013")] == ["lin_shi"]
     with pytest.raises(FerBenchError, match="there is one: run more"):
         ensemble.build(workspace, "fer2013")
@@ -101,28 +117,35 @@ def test_an_ensemble_is_no_member_of_the_next(workspace: Workspace, make_record:
     assert ensemble.build(workspace, "fer2013").predictions == first.predictions
 
 
-def test_a_member_that_has_changed_since_is_noticed(workspace: Workspace, make_record: MakeRecord) -> None:
+def test_another_choice_is_noticed(workspace: Workspace, make_record: MakeRecord) -> None:
+    make_record(workspace, "lin_shi", accuracy=0.5)
+    make_record(workspace, "ranjan_1", accuracy=0.6)
+    ensemble.build(workspace, "fer2013")
+    assert not ensemble_failures(workspace)
+    make_record(workspace, "ranjan_2", accuracy=0.95)
+    (failure,) = ensemble_failures(workspace)
+    assert "another one" in failure and "ensemble --protocol fer2013" in failure
+
+
+@pytest.mark.parametrize("field", ["parameters", "multiply_adds"])
+def test_what_is_not_its_members_is_noticed(workspace: Workspace, make_record: MakeRecord, field: str) -> None:
     make_record(workspace, "lin_shi")
     make_record(workspace, "ranjan_1")
-    member = ensemble.build(workspace, "fer2013").members[0]
-    leaderboard.build(workspace)
-    make_record(workspace, member.model, accuracy=0.3)
-    failures = {result.path: result.failures for result in leaderboard.verify(workspace)}[path_of(workspace)]
-    assert len(failures) == 1 and "ensemble --protocol fer2013" in failures[0]
+    record = ensemble.build(workspace, "fer2013")
+    arrays = read_arrays(path_of(workspace).with_suffix(".npz"))
+    write_record(path_of(workspace), record.model_copy(update={field: 5}), arrays)
+    assert any(field in failure for failure in ensemble_failures(workspace))
 
 
 def test_predictions_that_are_not_the_mean_are_noticed(workspace: Workspace, make_record: MakeRecord) -> None:
     make_record(workspace, "lin_shi")
     make_record(workspace, "ranjan_1")
-    ensemble.build(workspace, "fer2013")
-    path = path_of(workspace)
-    arrays = read_arrays(path.with_suffix(".npz"))
+    record = ensemble.build(workspace, "fer2013")
+    arrays = read_arrays(path_of(workspace).with_suffix(".npz"))
     arrays["test_plain"] = arrays["test_plain"][:, ::-1].copy()
-    record = read_record(path)
     predictions = record.predictions.model_copy(update={"sha256": arrays_digest(arrays)})
-    write_record(path, record.model_copy(update={"predictions": predictions}), arrays)
-    (result,) = (result for result in leaderboard.verify(workspace) if result.path == path)
-    assert any("not the mean" in failure for failure in result.failures)
+    write_record(path_of(workspace), record.model_copy(update={"predictions": predictions}), arrays)
+    assert any("another one (ensemble." in failure for failure in ensemble_failures(workspace))
 
 
 def test_command(

@@ -248,6 +248,15 @@ def test_a_shipped_network_is_as_sure_as_its_manifest_says(name: str) -> None:
     np.testing.assert_array_equal(after.argmax(axis=1), before.argmax(axis=1))
 
 
+@pytest.mark.parametrize("temperature", ["0", "-1", "NaN", "1e-300", "Infinity", "null", '"x"'])
+def test_a_temperature_that_can_be_none_is_not_used(workspace: Workspace, temperature: str) -> None:
+    workspace.weights.mkdir(parents=True)
+    path = workspace.weights / "lda.paper.safetensors"
+    shutil.copyfile(Workspace().weights / path.name, path)
+    manifest_path(workspace).write_text(f'[{{"sha256": "{weights.sha256(path)}", "temperature": {temperature}}}]')
+    assert weights.load_published(workspace, "lda").temperature == 1
+
+
 @pytest.mark.parametrize("manifest", ["", "{}", "[]", '[{"sha256": "0"}]', '[{"sha256": 1, "temperature": "x"}]'])
 def test_without_a_temperature_the_probabilities_are_the_networks_own(workspace: Workspace, manifest: str) -> None:
     workspace.weights.mkdir(parents=True)

@@ -108,7 +108,7 @@ def verify(
             else:
                 _check_labels(record, arrays, dataset, result)
             if record.members:
-                _check_members(workspace, record, arrays, result)
+                _check_ensemble(workspace, record, result)
             if with_weights and record.trained:
                 _check_weights(workspace, record, arrays, dataset, result)
         except FerBenchError as error:
@@ -188,8 +188,7 @@ def _check_file(
     if result.path.name not in listed:
         result.failures.append("manifest.json does not list it: build the leaderboard again")
     else:
-        for key in ("sha256", "bytes", "record"):
-            result.failures += differences(f"manifest.json: {key}", listed[result.path.name].get(key), entry[key])
+        result.failures += differences("manifest.json", listed[result.path.name], entry)
     if entry["bytes"] > LARGEST_FILE:
         result.failures.append(f"{entry['bytes']:,} bytes; expected at most {LARGEST_FILE:,}")
     if entry["record"] is None:
@@ -272,15 +271,20 @@ def _check_description(record: RunRecord, path: Path, result: VerifyResult) -> N
         result.failures += differences("parameters, multiply_adds", recorded, cost)
 
 
-def _check_members(workspace: Workspace, record: RunRecord, arrays: Arrays, result: VerifyResult) -> None:
-    """An ensemble's predictions are the mean of its members'."""
+def _check_ensemble(workspace: Workspace, record: RunRecord, result: VerifyResult) -> None:
+    """Choose and average again: all but the time and the code must come out the same."""
     from fer_bench import ensemble
 
-    averaged = ensemble.average(ensemble.members_arrays(workspace, record))
-    if arrays_digest(averaged) == record.predictions.sha256:
-        result.notes.append(f"the mean of its {len(record.members)} members")
+    own = {"code", "finished"}
+    again, _ = ensemble.compute(workspace, record.protocol)
+    different = differences("ensemble", record.model_dump(exclude=own), again.model_dump(exclude=own))
+    if different:
+        result.failures.append(
+            f"the runs there are make another one ({different[0]}): "
+            f"`python -m fer_bench ensemble --protocol {record.protocol}` makes it anew"
+        )
     else:
-        result.failures.append("its predictions are not the mean of its members'")
+        result.notes.append(f"chosen again, the mean of the same {len(record.members)} runs")
 
 
 def differences(name: str, recorded: Any, computed: Any) -> list[str]:

@@ -48,7 +48,7 @@ GOALS = (
     Goal("fer2013", "resnet18", "fer_bench", (65, 73), 74.2, "ten_crop", "others state 73.7, chosen on the test set"),
     Goal("fer2013", "ensemble", "greedy", (69, 75.2), 76.9, why="others state 75.2, and 76.8 chosen on the test set"),
     Goal("ckplus_subject", "resnet18", "from_fer2013", _both(93)),
-    Goal("ckplus_subject", "", "", _both(85), why="the best that starts from random weights"),
+    Goal("ckplus_subject", "", "", _both(85), why="on the test part the best that starts from random weights"),
     Goal("sfew_2fold", "leng_cnn", "paper", _both(37), why="the paper has 37.03, whole frames"),
     Goal("sfew_2fold", "resnet18", "from_fer2013", _both(45), why="faces cut out"),
 )
@@ -95,8 +95,8 @@ def _line(goal: Goal, row: Row | None) -> str:
     cells = [goal.protocol, f"{name}{f' ({remarks})' if remarks else ''}", least, aim]
     if row is None:
         return f"| {' | '.join((*cells, 'not run', '', '', ''))} |"
-    reached = 100 * fmean(record.accuracy(goal.view) for record in row.records)
-    needed = gpu if row.first.device.type == "cuda" else cpu
+    reached = round(100 * fmean(record.accuracy(goal.view) for record in row.records), 2)
+    needed = gpu if any("cuda" in record.device.type for record in row.records) else cpu
     met = "**the aim**" if goal.aim is not None and reached >= goal.aim else "yes" if reached >= needed else "no"
     short = f", {needed - reached:.2f} short" if met == "no" else ""
     minutes = fmean(record.train_seconds for record in row.records) / 60
