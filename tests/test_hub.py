@@ -312,7 +312,7 @@ def test_verify_reports_what_is_not_as_the_manifest_says(
     code, lines = verified(capsys)
     assert code == 1
     assert "lists gone.safetensors, which is not there" in lines[0]
-    assert f"manifest.json: sha256: recorded {'0' * 64}" in lines[1] and lines[2] == "0 verified, 2 failed"
+    assert f"manifest.json.sha256: recorded {'0' * 64}" in lines[1] and lines[2] == "0 verified, 2 failed"
     manifest_path(here).write_text("[]")
     assert "does not list it" in verified(capsys, "lda.paper")[1][0]
     leaderboard.build(here)

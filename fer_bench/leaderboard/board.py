@@ -188,7 +188,7 @@ def manifest(workspace: Workspace) -> bytes:
                 if "select" in record.metrics
                 else None,
                 "test_accuracy": round(100 * record.accuracy(), 2),
-                "temperature": next((round(value, 4) for value in Run(path, record).temperatures), None),
+                "temperature": next((round(value, 3) for value in Run(path, record).temperatures), None),
             }
         entries.append(entry)
     return json.dumps(entries, indent=1).encode() + b"\n"
