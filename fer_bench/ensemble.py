@@ -1,7 +1,8 @@
-"""Ensembles without training: the mean of stored predictions, chosen greedily on `select`."""
+"""Ensembles without training: the mean of stored predictions, calibrated and chosen greedily on `select`."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -24,7 +25,7 @@ from fer_bench.records import (
     arrays_digest,
     write_record,
 )
-from fer_bench.scoring import near_copy_free, score_arrays
+from fer_bench.scoring import near_copy_free, score_arrays, temperatures
 from fer_bench.specs import VIEWS
 
 MODEL, RECIPE = "ensemble", "greedy"
@@ -62,8 +63,9 @@ def candidates(workspace: Workspace, protocol_name: str) -> list[Run]:
 def choose(targets: npt.ArrayLike, probabilities: Sequence[npt.ArrayLike], picks: int = PICKS) -> list[int]:
     """Which to average, a repeated one counting twice: greedy forward selection with replacement.
 
-    Each pick is the one whose addition makes the mean most accurate, the likeliest of equals; the shortest best
-    prefix of the picks is kept (Caruana et al. 2004, Ensemble Selection from Libraries of Models).
+    Each pick is the one whose addition makes the true classes likeliest, and the shortest best prefix of the picks is
+    kept (Caruana et al. 2004, Ensemble Selection from Libraries of Models). By accuracy, a step function, the choice
+    follows the noise of single images: see `docs/record.md`.
 
     Args:
         targets: (N,) integer labels.
@@ -73,13 +75,12 @@ def choose(targets: npt.ArrayLike, probabilities: Sequence[npt.ArrayLike], picks
     given = [np.asarray(values, dtype=np.float64) for values in probabilities]
     rows = np.arange(len(truth))
 
-    def score(total: ANY_FLOAT, count: int) -> tuple[float, float]:
-        mean = total / count
-        likelihood = np.maximum(mean[rows, truth], metrics.SMALLEST_PROBABILITY)
-        return float((mean.argmax(axis=1) == truth).mean()), float(np.log(likelihood).mean())
+    def score(total: ANY_FLOAT, count: int) -> float:
+        likelihood = np.maximum(total[rows, truth] / count, metrics.SMALLEST_PROBABILITY)
+        return float(np.log(likelihood).mean())
 
     chosen: list[int] = []
-    scores: list[tuple[float, float]] = []
+    scores: list[float] = []
     total = np.zeros_like(given[0])
     for count in range(1, picks + 1):
         best = max(range(len(given)), key=lambda index: score(total + given[index], count))
@@ -87,6 +88,19 @@ def choose(targets: npt.ArrayLike, probabilities: Sequence[npt.ArrayLike], picks
         chosen.append(best)
         scores.append(score(total, count))
     return chosen[: scores.index(max(scores)) + 1]
+
+
+def calibrated(arrays: Arrays) -> Arrays:
+    """A run's predictions with every fold's, part's and view's probabilities at the fold's temperature."""
+    by_fold = dict(zip(np.unique(arrays["test_fold"]), temperatures(arrays), strict=True))
+    changed = dict(arrays)
+    for part, view in itertools.product(("select", "test"), VIEWS):
+        if (name := f"{part}_{view}") in arrays:
+            changed[name] = np.empty(arrays[name].shape)
+            for fold, temperature in by_fold.items():
+                own = arrays[f"{part}_fold"] == fold
+                changed[name][own] = metrics.tempered(arrays[name][own], temperature)
+    return changed
 
 
 def average(members: Sequence[tuple[Arrays, int]]) -> Arrays:
@@ -144,7 +158,7 @@ def compute(workspace: Workspace, protocol_name: str) -> tuple[RunRecord, Arrays
             f"an ensemble on {protocol_name} needs two runs or more that were not trained on its select part; "
             f"there {'is one' if runs else 'are none'}: run more models first"
         )
-    views = [run.arrays for run in runs]
+    views = [calibrated(run.arrays) for run in runs]
     if np.isin(views[0]["select_ids"], views[0]["test_ids"]).any():
         raise FerBenchError(
             f"no ensemble on {protocol_name}: what one of its folds selects on another one tests, so that one choice "
@@ -155,7 +169,7 @@ def compute(workspace: Workspace, protocol_name: str) -> tuple[RunRecord, Arrays
     picks = choose(targets, [arrays["select_plain"][np.argsort(_keys(arrays, "select"))] for arrays in views])
     times = Counter(picks)
     members = [(runs[index], count) for index, count in times.items()]
-    arrays = average([(run.arrays, count) for run, count in members])
+    arrays = average([(views[index], count) for index, count in times.items()])
     records = [run.record for run, _ in members]
     first = records[0]
     record = RunRecord(

@@ -96,7 +96,7 @@ def caveats(row: Row) -> list[str]:
                 ),
                 (
                     bool(first.members),
-                    "An ensemble: the mean of the stored predictions of runs chosen on the selection part.",
+                    "An ensemble: the mean of stored predictions, calibrated and chosen on the selection part.",
                 ),
                 (
                     first.trained and first.model not in registry.list_models(),
