@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from fer_bench import metrics, registry
+from fer_bench import metrics, registry, scoring
 from fer_bench.errors import FerBenchError
-from fer_bench.leaderboard.rows import Run, read_rows
+from fer_bench.leaderboard.rows import Run, every, image_keys, read_rows
 from fer_bench.protocols import get_protocol
 from fer_bench.provenance import code_info, now
 from fer_bench.records import (
@@ -25,7 +25,7 @@ from fer_bench.records import (
     arrays_digest,
     write_record,
 )
-from fer_bench.scoring import near_copy_free, score_arrays, temperatures
+from fer_bench.scoring import near_copy_free, score_arrays
 from fer_bench.specs import VIEWS
 
 MODEL, RECIPE = "ensemble", "greedy"
@@ -47,8 +47,7 @@ def candidates(workspace: Workspace, protocol_name: str) -> list[Run]:
         for row in read_rows(workspace)
         if row.first.protocol == protocol_name and not row.partial and row.first.model not in unfit
         for run in row.runs
-        if run.record.trained and "select" in run.record.metrics
-        if not any(fold.trained_on_select for fold in run.record.folds)
+        if run.record.trained and run.temperatures
     ]
     if not runs:
         return []
@@ -90,16 +89,12 @@ def choose(targets: npt.ArrayLike, probabilities: Sequence[npt.ArrayLike], picks
     return chosen[: scores.index(max(scores)) + 1]
 
 
-def calibrated(arrays: Arrays) -> Arrays:
-    """A run's predictions with every fold's, part's and view's probabilities at the fold's temperature."""
-    by_fold = dict(zip(np.unique(arrays["test_fold"]), temperatures(arrays), strict=True))
-    changed = dict(arrays)
+def calibrated(run: Run) -> Arrays:
+    """A run's predictions with the probabilities of every part and view at its temperatures."""
+    changed = dict(run.arrays)
     for part, view in itertools.product(("select", "test"), VIEWS):
-        if (name := f"{part}_{view}") in arrays:
-            changed[name] = np.empty(arrays[name].shape)
-            for fold, temperature in by_fold.items():
-                own = arrays[f"{part}_fold"] == fold
-                changed[name][own] = metrics.tempered(arrays[name][own], temperature)
+        if (name := f"{part}_{view}") in changed:
+            changed[name] = scoring.calibrated(run.arrays, run.temperatures, part, view)
     return changed
 
 
@@ -116,8 +111,8 @@ def average(members: Sequence[tuple[Arrays, int]]) -> Arrays:
     weights = sum(times for _, times in members)
     averaged = {key: value for key, value in first.items() if not key.endswith(VIEWS)}
     for part in ("select", "test"):
-        orders = [np.argsort(_keys(arrays, part)) for arrays, _ in members]
-        keys = [_keys(arrays, part)[order] for (arrays, _), order in zip(members, orders, strict=True)]
+        orders = [np.argsort(image_keys(arrays, part)) for arrays, _ in members]
+        keys = [image_keys(arrays, part)[order] for (arrays, _), order in zip(members, orders, strict=True)]
         if not all(np.array_equal(keys[0], other) for other in keys):
             raise FerBenchError(f"the members of the ensemble predicted different {part} images")
         for view in VIEWS:
@@ -128,10 +123,6 @@ def average(members: Sequence[tuple[Arrays, int]]) -> Arrays:
                     total[orders[0]] += times * arrays[name][order]
                 averaged[name] = (total / weights).astype(np.float32)
     return averaged
-
-
-def _keys(arrays: Arrays, part: str) -> npt.NDArray[np.str_]:
-    return np.char.add(np.char.add(arrays[f"{part}_fold"].astype(np.str_), "/"), arrays[f"{part}_ids"])
 
 
 def build(workspace: Workspace, protocol_name: str) -> RunRecord:
@@ -158,15 +149,15 @@ def compute(workspace: Workspace, protocol_name: str) -> tuple[RunRecord, Arrays
             f"an ensemble on {protocol_name} needs two runs or more that were not trained on its select part; "
             f"there {'is one' if runs else 'are none'}: run more models first"
         )
-    views = [calibrated(run.arrays) for run in runs]
+    views = [calibrated(run) for run in runs]
     if np.isin(views[0]["select_ids"], views[0]["test_ids"]).any():
         raise FerBenchError(
             f"no ensemble on {protocol_name}: what one of its folds selects on another one tests, so that one choice "
             "for all folds would have seen the test images"
         )
-    order = np.argsort(_keys(views[0], "select"))
+    order = np.argsort(image_keys(views[0], "select"))
     targets = views[0]["select_targets"][order]
-    picks = choose(targets, [arrays["select_plain"][np.argsort(_keys(arrays, "select"))] for arrays in views])
+    picks = choose(targets, [arrays["select_plain"][np.argsort(image_keys(arrays, "select"))] for arrays in views])
     times = Counter(picks)
     members = [(runs[index], count) for index, count in times.items()]
     arrays = average([(views[index], count) for index, count in times.items()])
@@ -185,10 +176,10 @@ def compute(workspace: Workspace, protocol_name: str) -> tuple[RunRecord, Arrays
         classes=first.classes,
         code=code_info(),
         device=DeviceInfo(
-            type=_all(record.device.type for record in records),
-            name=_all(record.device.name for record in records),
+            type=every(record.device.type for record in records),
+            name=every(record.device.name for record in records),
             threads=sorted({number for record in records for number in record.device.threads}),
-            precision=_all(record.device.precision for record in records),
+            precision=every(record.device.precision for record in records),
         ),
         finished=now(),
         pretrained="none",
@@ -209,10 +200,6 @@ def compute(workspace: Workspace, protocol_name: str) -> tuple[RunRecord, Arrays
         ],
     )
     return record, arrays
-
-
-def _all(words: Iterable[str]) -> str:
-    return " / ".join(dict.fromkeys(words))
 
 
 def _fold(number: int, records: Sequence[RunRecord], arrays: Arrays) -> FoldInfo:

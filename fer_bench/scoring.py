@@ -13,7 +13,7 @@ from fer_bench.data import near_copies
 from fer_bench.data.dataset import FaceDataset
 from fer_bench.protocols import Fold
 from fer_bench.records import ANY_FLOAT, DataInfo, FoldInfo, NearCopyFree
-from fer_bench.specs import VIEWS
+from fer_bench.specs import VIEWS, View
 
 
 def score_arrays(arrays: dict[str, ANY_FLOAT]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -52,12 +52,15 @@ def temperatures(arrays: Mapping[str, ANY_FLOAT]) -> list[float]:
     return [metrics.fit_temperature(arrays["select_targets"][mine], arrays["select_plain"][mine]) for mine in own]
 
 
-def calibrated(arrays: Mapping[str, ANY_FLOAT], by_fold: Sequence[float]) -> npt.NDArray[np.float64]:
-    """The test part's probabilities (plain view) after each fold's temperature, (N, classes)."""
-    scaled = np.empty(arrays["test_plain"].shape)
+def calibrated(
+    arrays: Mapping[str, ANY_FLOAT], by_fold: Sequence[float], part: str = "test", view: View = "plain"
+) -> npt.NDArray[np.float64]:
+    """A part's probabilities in a view after each fold's temperature, (N, classes)."""
+    given = arrays[f"{part}_{view}"]
+    scaled = np.empty(given.shape)
     for fold, temperature in zip(np.unique(arrays["test_fold"]), by_fold, strict=True):
-        own = arrays["test_fold"] == fold
-        scaled[own] = metrics.tempered(arrays["test_plain"][own], temperature)
+        own = arrays[f"{part}_fold"] == fold
+        scaled[own] = metrics.tempered(given[own], temperature)
     return scaled
 
 

@@ -59,12 +59,7 @@ def test_a_row_with_its_members(workspace: Workspace, make_record: MakeRecord) -
     make_record(workspace, "ranjan_1", accuracy=0.6)
     record = ensemble.build(workspace, "fer2013")
     weights = sum(member.times for member in record.members)
-    arrays = {
-        member.model: ensemble.calibrated(
-            read_arrays(workspace.record_path("fer2013", member.model, member.recipe_name, 0).with_suffix(".npz"))
-        )
-        for member in record.members
-    }
+    arrays = {run.record.model: ensemble.calibrated(run) for run in ensemble.candidates(workspace, "fer2013")}
     for view in ("test_plain", "test_ten_crop", "select_flip"):
         expected = sum(member.times * arrays[member.model][view] for member in record.members) / weights
         np.testing.assert_allclose(read_arrays(path_of(workspace).with_suffix(".npz"))[view], expected, atol=1e-6)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,11 +87,21 @@ class Outcomes(NamedTuple):
 
 def outcomes(arrays: Mapping[str, ANY_FLOAT]) -> Outcomes:
     """Which test images the plain view got right, ready to be paired with another run's."""
-    keys = np.char.add(np.char.add(arrays["test_fold"].astype(np.str_), "/"), arrays["test_ids"])
+    keys = image_keys(arrays, "test")
     order = np.argsort(keys)
     targets = arrays["test_targets"]
     correct = arrays["test_plain"].argmax(axis=1) == targets
     return Outcomes(keys[order], targets[order], correct[order])
+
+
+def image_keys(arrays: Mapping[str, ANY_FLOAT], part: str) -> npt.NDArray[np.str_]:
+    """What an image of a part is paired by, (N,): "fold/id"."""
+    return np.char.add(np.char.add(arrays[f"{part}_fold"].astype(np.str_), "/"), arrays[f"{part}_ids"])
+
+
+def every(words: Iterable[str]) -> str:
+    """Different words once each: what the runs of a row, or the members of an ensemble, do not have in common."""
+    return " / ".join(dict.fromkeys(words))
 
 
 def effective_images(ids: ANY_FLOAT) -> int:
@@ -164,7 +174,7 @@ class Row:
     def partial(self) -> bool:
         return any(record.data.partial for record in self.records)
 
-    @property
+    @cached_property
     def sweep(self) -> bool:
         """Whether it is one point of a sweep: of a model of the suite, by a recipe that is not in it.
 
@@ -284,9 +294,6 @@ def _values(row: Row, milliseconds: Mapping[str, float]) -> dict[str, Any]:
             return fmean(record.metrics[part][view][metric] for record in records)
         except KeyError:  # external predictions need not hold every view and part
             return None
-
-    def every(words: Sequence[str]) -> str:
-        return " / ".join(dict.fromkeys(words))
 
     return {
         "protocol": first.protocol,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from fer_bench.leaderboard.rows import Row
+from fer_bench.leaderboard.rows import Row, every
 from fer_bench.report.paper import Ref
 from fer_bench.specs import View
 
@@ -100,7 +100,7 @@ def _line(goal: Goal, row: Row | None) -> str:
     met = "**the aim**" if goal.aim is not None and reached >= goal.aim else "yes" if reached >= needed else "no"
     short = f", {needed - reached:.2f} short" if met == "no" else ""
     minutes = fmean(record.train_seconds for record in row.records) / 60
-    device = " / ".join(dict.fromkeys(record.device.name for record in row.records))
+    device = every(record.device.name for record in row.records)
     return f"| {' | '.join((*cells, f'{reached:.2f}', met + short, f'{minutes:.1f}', device))} |"
 
 
