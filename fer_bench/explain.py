@@ -20,7 +20,7 @@ from torch.nn import functional
 from fer_bench.data.dataset import UInt8Array
 from fer_bench.errors import FerBenchError
 from fer_bench.models._layers import SpatialTransformer
-from fer_bench.predict import Predictor, to_input
+from fer_bench.predict import Predictor
 from fer_bench.transforms import Float32Array, prepare
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Hardswish, nn.Mish)
@@ -111,7 +111,7 @@ def _traced(predictor: Predictor, image: UInt8Array) -> tuple[Tensor, _Trace]:
     shared = itertools.chain(predictor.network.parameters(), predictor.network.buffers())
     network = copy.deepcopy(predictor.network, {id(tensor): tensor for tensor in shared})
     device = next(iter(network.state_dict().values())).device
-    x = to_input(prepare(image[None], predictor.size, predictor.channels), predictor.normaliser, device)
+    x = predictor.tensor(prepare(image[None], predictor.size, predictor.channels), device)
     x.requires_grad_(torch.is_grad_enabled())  # the weights of a frozen network have no gradient to lead to a map
     trace = _Trace()
     trace.cells[_size(x)] = _Cells(np.full(2, 0.5), np.ones(2))

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from fer_bench import registry
 from fer_bench.data.dataset import IntArray, UInt8Array
 from fer_bench.errors import FerBenchError
-from fer_bench.predict import Inputs, Predictor, to_input
+from fer_bench.predict import Inputs, Predictor
 from fer_bench.provenance import device_name
 from fer_bench.records import replacing
 from fer_bench.specs import ModelSpec, Recipe, View
@@ -135,7 +135,7 @@ class _Images:
 
     def inputs(self, batch: UInt8Array) -> Tensor:
         """What a step takes for an augmented batch."""
-        return to_input(batch, self.predictor.normaliser, self.trainer.device)
+        return self.predictor.tensor(batch, self.trainer.device)
 
     def select_probabilities(self) -> Float32Array:
         """(N, classes), of the plain view."""

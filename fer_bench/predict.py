@@ -20,16 +20,6 @@ from fer_bench.transforms import Float32Array, Normaliser, prepare, views
 Inputs = UInt8Array | npt.NDArray[np.float64]
 
 
-def to_input(images: UInt8Array, normaliser: Normaliser, device: torch.device) -> Tensor:
-    """(N, S, S[, 3]) uint8 -> (N, C, S, S) float32, normalised, channels last in memory."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device, non_blocking=True)
-    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
-    mean = torch.from_numpy(normaliser.mean).to(device)
-    std = torch.from_numpy(normaliser.std).to(device)
-    scaled = (pixels.to(torch.float32) / 255 - mean) / std
-    return scaled.contiguous(memory_format=torch.channels_last)
-
-
 @dataclass
 class Predictor:
     """A trained network with all that is needed to use it.
@@ -52,6 +42,7 @@ class Predictor:
     input: Input = "pixels"
     temperature: float = 1.0
     metadata: dict[str, Any] = field(default_factory=dict)
+    _on: dict[torch.device, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -64,10 +55,30 @@ class Predictor:
         return self.crop != "whole" or self.metadata.get("dataset") != "sfew"
 
     def tensor(self, batch: Inputs, device: torch.device) -> Tensor:
-        """The network's input from images at its size, or from features."""
-        if self.input == "pixels":
-            return to_input(cast(UInt8Array, batch), self.normaliser, device)
-        return torch.from_numpy(batch).to(device, torch.float32)
+        """The network's input.
+
+        Args:
+            batch: (N, size, size[, 3]) uint8 images at its size, or the features that it takes, (N, F).
+
+        Returns:
+            (N, C, size, size) float32, normalised, channels last in memory; or (N, F) float32.
+        """
+        given = torch.from_numpy(np.ascontiguousarray(batch))
+        if device.type == "cuda":
+            given = given.pin_memory()  # or the copy would wait for all that the device has still to do
+        given = given.to(device, non_blocking=True)
+        if self.input != "pixels":
+            return given.to(torch.float32)
+        pixels = given[:, None] if given.ndim == 3 else given.permute(0, 3, 1, 2)
+        mean, std = self._moments(device)
+        return ((pixels.to(torch.float32) / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+    def _moments(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The normaliser's mean and deviation, kept where they are needed for every batch."""
+        if device not in self._on:
+            normaliser = self.normaliser
+            self._on[device] = (torch.from_numpy(normaliser.mean).to(device), torch.from_numpy(normaliser.std).to(device))
+        return self._on[device]
 
     def predict(self, images: Inputs, view: View = "plain", batch_size: int = 256) -> Float32Array:
         """Class probabilities, in float32 arithmetic whatever the training's precision was.
@@ -87,7 +98,7 @@ class Predictor:
             raise FerBenchError(f"this network takes {taken}; got an array of shape {images.shape}")
         device = next(iter(self.network.state_dict().values())).device
         batches = []
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             for start in range(0, len(images), batch_size):
                 total: Tensor | None = None
                 count = 0

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from fer_bench.errors import FerBenchError, UnknownNameError
 
 Normalisation = Literal["unit", "half", "standard", "mean_image", "imagenet"]
-Augmentation = Literal["none", "flip", "flip_shift", "modern", "modern_light"]
+Augmentation = Literal["none", "flip", "flip_shift", "modern", "modern_light", "strong"]
 View = Literal["plain", "flip", "ten_crop"]
 VIEWS: tuple[View, ...] = ("plain", "flip", "ten_crop")
 Input = Literal["pixels", "published_features"]

@@ -113,10 +113,13 @@ def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": options.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    fused = trained[0].device.type == "cuda"  # one kernel for all weights: small networks wait for launches alone
     if options.name == "sgd":
-        return torch.optim.SGD(groups, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov)
+        return torch.optim.SGD(
+            groups, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, fused=fused
+        )
     kind = torch.optim.AdamW if options.name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=options.lr, betas=options.betas)
+    return kind(groups, lr=options.lr, betas=options.betas, fused=fused)
 
 
 class Trainer:

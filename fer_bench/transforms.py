@@ -28,7 +28,8 @@ class Augmenter:
 
     none; flip: horizontal mirror; flip_shift: mirror and shifts up to 10% (Ranjan, section 4.3.1);
     modern: mirror, scale 0.85-1.15, shift 10%, rotation 12 degrees, brightness and contrast, erasing;
-    modern_light: mirror and smaller shifts and rotations, for a short budget.
+    modern_light: mirror and smaller shifts and rotations, for a short budget; strong: mirror, scale 0.8-1.2, shift
+    15%, rotation 15 degrees, more brightness and contrast, and erasing every other time, for a long one.
     """
 
     def __init__(self, name: Augmentation) -> None:
@@ -37,6 +38,8 @@ class Augmenter:
         import albumentations as A
         import cv2
 
+        from fer_bench.affine import ImageAffine
+
         cv2.setNumThreads(0)  # images are small: cv2's threads would only fight with torch's
         edge = cv2.BORDER_REPLICATE
         steps = {
@@ -44,16 +47,16 @@ class Augmenter:
             "flip": [A.HorizontalFlip(p=0.5)],
             "flip_shift": [
                 A.HorizontalFlip(p=0.5),
-                A.Affine(translate_percent=(-0.1, 0.1), border_mode=edge, p=1.0),
+                ImageAffine(translate_percent=(-0.1, 0.1), border_mode=edge, p=1.0),
             ],
             "modern_light": [
                 A.HorizontalFlip(p=0.5),
-                A.Affine(scale=(0.9, 1.1), translate_percent=(-0.06, 0.06), rotate=(-8, 8), border_mode=edge, p=0.8),
+                ImageAffine(scale=(0.9, 1.1), translate_percent=(-0.06, 0.06), rotate=(-8, 8), border_mode=edge, p=0.8),
                 A.Erasing(scale=(0.02, 0.12), p=0.2),
             ],
             "modern": [
                 A.HorizontalFlip(p=0.5),
-                A.Affine(
+                ImageAffine(
                     scale=(0.85, 1.15),
                     translate_percent=(-0.1, 0.1),
                     rotate=(-12, 12),
@@ -62,6 +65,18 @@ class Augmenter:
                 ),
                 A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.5),
                 A.Erasing(scale=(0.02, 0.15), p=0.3),
+            ],
+            "strong": [
+                A.HorizontalFlip(p=0.5),
+                ImageAffine(
+                    scale=(0.8, 1.2),
+                    translate_percent=(-0.15, 0.15),
+                    rotate=(-15, 15),
+                    border_mode=edge,
+                    p=0.95,
+                ),
+                A.RandomBrightnessContrast(brightness_limit=0.3, contrast_limit=0.3, p=0.6),
+                A.Erasing(scale=(0.02, 0.25), p=0.5),
             ],
         }[name]
         self._compose = A.Compose(steps) if steps else None

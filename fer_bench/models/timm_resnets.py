@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from fer_bench.models._recipes import modern
-from fer_bench.specs import ModelSpec, Optimizer, Recipe, Reported, Schedule
+from fer_bench.specs import Loss, ModelSpec, Optimizer, Recipe, Reported, Schedule
 
 if TYPE_CHECKING:
     from torch import nn
@@ -112,6 +112,23 @@ FROM_FER2013_FROZEN = replace(
 
 # Two and four times the cost of resnet18 a step: what a processor manages in an hour or two.
 DEEP = modern(epochs=6, lr=1e-3, mixup=0.1, ema=0.99, augmentation="modern_light")
+# The strongest single network, see docs/record.md: minutes on a GPU, a day on a processor.
+RECORD = Recipe(
+    name="record",
+    note="Ours: a stem that keeps all 48 pixels, SGD with Nesterov's momentum on one cycle for 100 epochs, strong "
+    "augmentation, mixup, label smoothing, an averaged network; the epoch best on the selection part.",
+    batch_size=128,
+    epochs=100,
+    optimizer=Optimizer(name="sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
+    schedule=Schedule(name="one_cycle", warmup=0.05),
+    loss=Loss(smoothing=0.1),
+    normalisation="standard",
+    augmentation="strong",
+    select="best_epoch",
+    mixup=0.2,
+    ema=0.998,
+    model_options={"stem_stride": 1},
+)
 
 
 def _small(name: str, title: str, parameters: int, own: Recipe) -> ModelSpec:
@@ -122,6 +139,7 @@ def _small(name: str, title: str, parameters: int, own: Recipe) -> ModelSpec:
         build=f"{__name__}:build_{name}",
         recipes=(
             own,
+            RECORD,
             FROM_FER2013,
             FROM_FER2013_SFEW,
             FROM_FER2013_FROZEN,
