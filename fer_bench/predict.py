@@ -77,7 +77,10 @@ class Predictor:
         """The normaliser's mean and deviation, kept where they are needed for every batch."""
         if device not in self._on:
             normaliser = self.normaliser
-            self._on[device] = (torch.from_numpy(normaliser.mean).to(device), torch.from_numpy(normaliser.std).to(device))
+            self._on[device] = (
+                torch.from_numpy(normaliser.mean).to(device),
+                torch.from_numpy(normaliser.std).to(device),
+            )
         return self._on[device]
 
     def predict(self, images: Inputs, view: View = "plain", batch_size: int = 256) -> Float32Array:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fer_bench import registry
 from fer_bench.errors import FerBenchError
 from fer_bench.losses import classification_loss, l2_penalty
+from fer_bench.replay import Replayed
 from fer_bench.specs import ModelSpec, Recipe, Schedule
 from fer_bench.transforms import Float32Array
 
@@ -113,13 +114,12 @@ def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": options.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    fused = trained[0].device.type == "cuda"  # one kernel for all weights: small networks wait for launches alone
+    replayed = trained[0].device.type == "cuda"
+    rate = torch.tensor(options.lr, device=trained[0].device) if replayed else options.lr
     if options.name == "sgd":
-        return torch.optim.SGD(
-            groups, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, fused=fused
-        )
+        return torch.optim.SGD(groups, lr=rate, momentum=options.momentum, nesterov=options.nesterov, fused=replayed)
     kind = torch.optim.AdamW if options.name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=options.lr, betas=options.betas, fused=fused)
+    return kind(groups, lr=rate, betas=options.betas, fused=replayed, capturable=replayed)
 
 
 class Trainer:
@@ -162,6 +162,7 @@ class Trainer:
             _head(network).requires_grad_(True)
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
         self._optimizer = _optimizer(recipe, network)
+        self._replayed = Replayed(self._update_at) if self.device.type == "cuda" else None
         self._average: Any = None
         if recipe.ema:
             from timm.utils.model_ema import ModelEmaV3
@@ -230,28 +231,54 @@ class Trainer:
         Returns:
             The loss without its L2 term, a scalar, and the (N, classes) logits, both detached.
         """
-        recipe = self._recipe
+        share, order = self._mixing(len(targets), epoch, step)
+        if self._replayed is None:
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+            loss, logits = self._update(inputs, targets, share, order)
+        else:
+            loss, logits = self._replayed(
+                inputs, targets, *(torch.tensor(number, device=self.device) for number in (rate, share)),
+                *(() if order is None else (order,)),
+            )  # fmt: skip
+        if self._average is not None:
+            self._average.update(self.network, step=epoch * per_epoch + step)
+        return loss.detach(), logits.detach()
+
+    def _mixing(self, n: int, epoch: int, step: int) -> tuple[float, Tensor | None]:
+        """Mixup's share of each image of a batch, and the order of those that it is mixed with, if it is."""
+        if not self._recipe.mixup:
+            return 1.0, None
+        rng = np.random.default_rng([self._seed, self._fold, epoch, step])
+        share = float(rng.beta(self._recipe.mixup, self._recipe.mixup))
+        return share, torch.from_numpy(rng.permutation(n)).to(self.device)
+
+    def _update_at(
+        self, inputs: Tensor, targets: Tensor, rate: Tensor, share: Tensor, order: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The same with numbers that are on the device, where a replay reads them."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        mixed_with, share = None, 1.0
-        if recipe.mixup:
-            rng = np.random.default_rng([self._seed, self._fold, epoch, step])
-            share = float(rng.beta(recipe.mixup, recipe.mixup))
-            mixed_with = torch.from_numpy(rng.permutation(len(targets))).to(self.device)
-            inputs = share * inputs + (1 - share) * inputs[mixed_with]
+        return self._update(inputs, targets, share, order)
+
+    def _update(
+        self, inputs: Tensor, targets: Tensor, share: float | Tensor, order: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Forward, backward and the optimiser's step: the loss and the logits, detached."""
+        recipe = self._recipe
+        if order is not None:
+            inputs = share * inputs + (1 - share) * inputs[order]
         trained = self.network if inputs.ndim == 4 else _head(self.network)
         with self._autocast():
             logits = trained(inputs)
         loss = share * classification_loss(recipe.loss, logits, targets)
-        if mixed_with is not None:
-            loss = loss + (1 - share) * classification_loss(recipe.loss, logits, targets[mixed_with])
+        if order is not None:
+            loss = loss + (1 - share) * classification_loss(recipe.loss, logits, targets[order])
         torch.autograd.backward(loss + l2_penalty(recipe.loss, self.network))
         if recipe.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_grad_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        if self._average is not None:
-            self._average.update(self.network, step=epoch * per_epoch + step)
         return loss.detach(), logits.detach()
 
     def state_dict(self) -> dict[str, Any]:
