@@ -19,11 +19,11 @@ def modern(
     note: str = "",
     **model_options: Any,
 ) -> Recipe:
-    """AdamW on one cycle with label smoothing, an averaged network and augmentation, in at most 30 epochs.
+    """AdamW on one cycle with label smoothing, an averaged network and augmentation.
 
     `ema` must fit the budget: at 0.995 the average looks back some 200 steps, less than one epoch of FER2013
     at batches of 128; the customary 0.999 still trails behind at the end of ten epochs. Networks of under a
-    million weights cannot learn a heavily augmented set in these few epochs and get the light one, and no
+    million weights do not overfit in fifty epochs of light augmentation, and get no more than that, and no
     mixup.
     """
     return Recipe(

@@ -159,7 +159,7 @@ SPECS: tuple[ModelSpec, ...] = (
         title="Attentional CNN, wide (ours)",
         paper=_PAPER,
         build=f"{__name__}:build_attentional_wide",
-        recipes=(PAPER, NO_TRANSFORMER, modern(epochs=24, lr=3e-3, mixup=0.1)),
+        recipes=(PAPER, NO_TRANSFORMER, modern(epochs=50, lr=3e-3)),
         parameters=1_492_919,
     ),
     ModelSpec(
@@ -167,7 +167,7 @@ SPECS: tuple[ModelSpec, ...] = (
         title="CNN with HOG, 2 convolutions",
         paper=_PAPER,
         build=f"{__name__}:build_hog_2",
-        recipes=(PAPER_HOG, NO_HOG, modern(epochs=20, lr=1e-3, mixup=0.1)),
+        recipes=(PAPER_HOG, NO_HOG, modern(epochs=30, lr=1e-3, mixup=0.1)),
         parameters=19_359_303,
     ),
     ModelSpec(
@@ -175,7 +175,7 @@ SPECS: tuple[ModelSpec, ...] = (
         title="CNN with HOG, 4 convolutions",
         paper=_PAPER,
         build=f"{__name__}:build_hog_4",
-        recipes=(PAPER_HOG, NO_HOG, modern(epochs=20, lr=1e-3, mixup=0.1)),
+        recipes=(PAPER_HOG, NO_HOG, modern(epochs=30, lr=1e-3, mixup=0.1)),
         parameters=4_705_159,
     ),
 )

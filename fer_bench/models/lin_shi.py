@@ -71,7 +71,7 @@ SPECS: tuple[ModelSpec, ...] = (
             PAPER,
             replace(PAPER, name="no_batch_norm", model_options={"batch_norm": False}),
             replace(PAPER, name="no_dropout", model_options={"dropout": False}),
-            modern(epochs=16, lr=2e-3, augmentation="modern_light"),
+            modern(epochs=50, lr=2e-3, augmentation="modern_light"),
             modern(epochs=30, lr=1e-3, batch_size=32, ema=0.98, datasets=("ckplus",)),
         ),
         # convolutions 480,192 + batch norms 448 + dense 294,976 + 455; their running statistics are 448 more

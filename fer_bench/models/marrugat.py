@@ -92,7 +92,7 @@ def _spec(variant: int, parameters: int, accuracy: float, paper: Recipe) -> Mode
         title=f"Marrugat, model {variant}",
         paper="Marrugat, Facial Expressions and CNN",
         build=f"{__name__}:build_{variant}",
-        recipes=(paper, modern(epochs=20, lr=1e-3, mixup=0.2)),
+        recipes=(paper, modern(epochs=50, lr=1e-3, mixup=0.2)),
         parameters=parameters,
         reported=(Reported(protocol="fer2013", recipe="paper", accuracy=accuracy, source="Fig. 7"),),
     )
