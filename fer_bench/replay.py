@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from fer_bench.errors import FerBenchError
+
 # Steps before recording: libraries choose and allocate in their first ones what a graph must find in place.
 WARM_UP = 3
 
@@ -27,7 +29,7 @@ class Replayed:
 
     def __init__(self, update: Update) -> None:
         self._update = update
-        self._stream = torch.cuda.Stream()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._given: tuple[Tensor, ...] = ()
         self._answer: tuple[Tensor, Tensor] | None = None
         self._graph = torch.cuda.CUDAGraph()
@@ -45,9 +47,16 @@ class Replayed:
         for own, tensor in zip(self._given, given, strict=True):
             own.copy_(tensor)
         if self._answer is None:
-            # Other threads may use the device meanwhile.
-            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
-                self._answer = self._update(*self._given)
+            try:
+                # Other threads may use the device meanwhile.
+                with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
+                    self._answer = self._update(*self._given)
+            except RuntimeError as error:
+                problem = str(error).partition("\n")[0]
+                raise FerBenchError(
+                    f"a training step can't be recorded as a CUDA graph ({problem}): a network must not read its "
+                    "numbers (`.item()`, `if tensor`) in its forward pass; change that, or use --device cpu"
+                ) from error
         self._graph.replay()
         return self._answer
 

@@ -19,6 +19,9 @@ from fer_bench.records import RunRecord, Workspace
 from fer_bench.registry import get_spec, list_models
 from fer_bench.specs import recipe_digest
 
+# albumentations asks the network for a newer version otherwise, when a test imports it.
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
 # A busy machine is no failure; how long an example takes is not what these tests are about.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "fer_bench"
 LAYERS = (
     {"specs", "labels", "errors", "metrics", "stats"},
     {"registry", "records"},
-    {"data", "models", "features", "transforms", "losses"},
+    {"data", "models", "features", "affine", "transforms", "losses", "replay"},
     {"protocols", "trainer", "fit", "predict", "faces", "explain", "pictures", "weights", "scoring", "provenance"},
     {
         "bench",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
+import albumentations as A
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_bench.affine import ImageAffine
 from fer_bench.data.dataset import UInt8Array
 from fer_bench.specs import VIEWS, Augmentation, Normalisation
 from fer_bench.transforms import IMAGENET_MEAN, IMAGENET_STD, Augmenter, Normaliser, prepare, views
@@ -77,6 +80,25 @@ def test_flip_shift_moves_by_at_most_a_tenth_in_both_directions() -> None:
         assert np.all(np.abs(moved) <= 5.01)
         assert moved.min() < -3.5 and moved.max() > 3.5
     assert abs(np.corrcoef(down, right)[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"translate_percent": (-0.1, 0.1)},
+        {"scale": (0.8, 1.2), "translate_percent": (-0.15, 0.15), "rotate": (-15, 15)},
+    ],
+)
+def test_the_quick_affine_map_is_albumentations_own(shape: tuple[int, ...], options: dict[str, Any]) -> None:
+    images = noise((40, *shape[1:]))
+    warped = []
+    for kind in (A.Affine, ImageAffine):
+        compose = A.Compose([A.HorizontalFlip(p=0.5), kind(border_mode=cv2.BORDER_REPLICATE, p=0.9, **options)])
+        compose.set_random_seed(7)
+        warped.append(np.stack([compose(image=image)["image"] for image in images]))
+    np.testing.assert_array_equal(warped[0], warped[1])
+    assert not np.array_equal(warped[0], images)
 
 
 def test_prepare_leaves_what_fits_alone() -> None:
