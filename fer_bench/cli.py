@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from fer_bench.specs import ModelSpec
     from fer_bench.trainer import Compute
 
+# Of the board in a file or a pipe: room for every column.
+PIPED_WIDTH = 200
+
 
 class _Parser(argparse.ArgumentParser):
     """Errors in one line and exit code 2, like all bad input."""
@@ -559,9 +562,10 @@ def _leaderboard(options: argparse.Namespace) -> int:
         from rich.console import Console
 
         board, _ = leaderboard.render(workspace)
-        tables = leaderboard.show(board, options.protocol)
+        console = Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH)
+        tables = leaderboard.show(board, options.protocol, console.width)
         for table in tables:
-            Console().print(table)
+            console.print(table)
         if not tables:
             print("no rows yet: `python -m fer_bench run --all` makes them")
         return 0

@@ -261,6 +261,19 @@ def test_show_has_a_line_a_row(workspace: Workspace, make_record: MakeRecord) ->
         leaderboard.show(board, "fer2012")
 
 
+def test_a_narrow_terminal_spares_columns_and_cuts_no_number(workspace: Workspace, make_record: MakeRecord) -> None:
+    from rich.console import Console
+
+    row = make_record(workspace, "attentional_cnn_wide", accuracy=0.8)
+    board = leaderboard.build(workspace)
+    for width in (200, 62):
+        console = Console(width=width, file=io.StringIO(), record=True)
+        console.print(*leaderboard.show(board, "fer2013", width))
+        shown = console.export_text()
+        assert "attentional_cnn_wide" in shown and f"{100 * row.accuracy():.2f} (" in shown and "…" not in shown
+        assert ("a wider terminal also shows" in shown) == (width == 62)
+
+
 def test_latency_is_measured_for_every_registered_network(
     workspace: Workspace, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:

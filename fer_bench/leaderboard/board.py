@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,8 +88,15 @@ def read_board(workspace: Workspace) -> pd.DataFrame:
         ) from error
 
 
-def show(board: pd.DataFrame, protocol: str | None = None) -> list[Table]:
+# What a narrow terminal goes without, in this order, before a number is cut.
+SPARED = ("parameters", "near-copy-free", "ten crops", "gap", "paper")
+
+
+def show(board: pd.DataFrame, protocol: str | None = None, width: int | None = None) -> list[Table]:
     """The board for the terminal: a table for one protocol, or for each that has rows.
+
+    Args:
+        width: characters a line; a table that is wider goes without some columns, and says so below.
 
     Raises:
         UnknownNameError: no such protocol.
@@ -97,10 +105,25 @@ def show(board: pd.DataFrame, protocol: str | None = None) -> list[Table]:
 
     board = text.ranked(board)
     chosen = [name for name in PROTOCOLS if (board["protocol"] == name).any()] if protocol is None else [protocol]
-    return [_table(get_protocol(name), board[board["protocol"] == name]) for name in chosen]
+    return [_fitting(get_protocol(name), board[board["protocol"] == name], width) for name in chosen]
 
 
-def _table(protocol: Protocol, rows: pd.DataFrame) -> Table:
+def _fitting(protocol: Protocol, rows: pd.DataFrame, width: int | None) -> Table:
+    """The table with as many columns as the width has room for."""
+    from rich.console import Console
+
+    console = Console(width=10_000)
+    spared: list[str] = []
+    table = _table(protocol, rows, spared)
+    for heading in SPARED:
+        if width is None or console.measure(table).maximum <= width:
+            break
+        spared.append(heading)
+        table = _table(protocol, rows, spared)
+    return table
+
+
+def _table(protocol: Protocol, rows: pd.DataFrame, spared: Sequence[str]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -111,11 +134,15 @@ def _table(protocol: Protocol, rows: pd.DataFrame) -> Table:
     headings, lines = text.table(rows)
     if not lines:
         result.add_column("no records yet")
-    for heading in headings:
+    kept = [at for at, heading in enumerate(headings) if heading not in spared]
+    if len(kept) < len(headings):
+        missing = ", ".join(heading for heading in headings if heading in spared)
+        result.caption, result.caption_justify = f"a wider terminal also shows: {missing}", "left"
+    for heading in (headings[at] for at in kept):
         justify: Literal["left", "right"] = "left" if heading in text.LEFT_ALIGNED else "right"
         result.add_column(heading, justify=justify, no_wrap=True)
     for line in lines:
-        result.add_row(*map(Text, line))  # a name with brackets is no markup
+        result.add_row(*(Text(line[at]) for at in kept))  # a name with brackets is no markup
     return result
 
 
