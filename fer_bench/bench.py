@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import json
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import filelock
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from fer_bench import data, faces, registry, weights
@@ -71,11 +73,12 @@ class RunRequest:
         return (self.protocol, self.spec.name, self.recipe)
 
     @property
-    def source(self) -> tuple[str, str, str] | None:
-        """The row whose shipped network it starts from, if it does."""
-        if self.resolved_recipe().pretrained != "fer2013":
-            return None
-        return ("fer2013", *(self.spec.source or (self.spec.name, "fer_bench")))
+    def sources(self) -> tuple[tuple[str, str, str], ...]:
+        """The rows whose shipped networks it starts from or learns from."""
+        recipe = self.resolved_recipe()
+        start = self.spec.source or (self.spec.name, "fer_bench")
+        names = [".".join(start)] if recipe.pretrained == "fer2013" else []
+        return tuple(("fer2013", *name.split(".", 1)) for name in (*names, *recipe.teachers))  # type: ignore[misc]
 
     @property
     def name(self) -> str:
@@ -194,6 +197,7 @@ def run(
         folds = folds_for(request, dataset, protocol)
         if unavailable := pretrained_unavailable(spec, recipe):
             raise FerBenchError(f"{request.name}: {unavailable}; go online, or bring the Hub's cache (HF_HOME)")
+        _require_sources(request)
         source, initial = _source_digest(request), _initial_state(request, spec, recipe)
         _begin(request, recipe, dataset, folds, source)
         outcomes = []
@@ -260,17 +264,26 @@ def pretrained_unavailable(spec: ModelSpec, recipe: Recipe, *, fetch: bool = Tru
     return ""
 
 
-def _source_path(request: RunRequest) -> Path | None:
-    if request.source is None:
-        return None
-    _, model, recipe = request.source
-    return weights.published_path(request.place, model, recipe)
+def _source_paths(request: RunRequest) -> list[Path]:
+    return [weights.published_path(request.place, model, recipe) for _, model, recipe in request.sources]
 
 
 def _source_digest(request: RunRequest) -> str:
-    """The sha256 of the shipped network that it starts from; empty if there is none."""
-    path = _source_path(request)
-    return weights.sha256(path) if path is not None and path.exists() else ""
+    """The sha256 of the shipped network that it needs, or of all their sums; empty if it needs or has none."""
+    paths = _source_paths(request)
+    if not paths or not all(path.exists() for path in paths):
+        return ""
+    sums = [weights.sha256(path) for path in paths]
+    return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
+
+
+def _require_sources(request: RunRequest) -> None:
+    for path, (protocol, model, recipe) in zip(_source_paths(request), request.sources, strict=True):
+        if not path.exists():
+            raise FerBenchError(
+                f"{request.name} needs {path.name}, which is not there: "
+                f"run `python -m fer_bench run --model {model} --protocol {protocol} --recipe {recipe}` first"
+            )
 
 
 def _initial_state(request: RunRequest, spec: ModelSpec, recipe: Recipe) -> dict[str, torch.Tensor] | None:
@@ -281,15 +294,22 @@ def _initial_state(request: RunRequest, spec: ModelSpec, recipe: Recipe) -> dict
         import timm
 
         return dict(timm.create_model(spec.imagenet_weights, pretrained=True).state_dict())
-    source = _source_path(request)
-    assert source is not None and request.source is not None
-    if not source.exists():
-        protocol, model, name = request.source
-        raise FerBenchError(
-            f"{request.name} starts from {source.name}, which is not there: "
-            f"run `python -m fer_bench run --model {model} --protocol {protocol} --recipe {name}` first"
-        )
-    return dict(weights.load(source).network.state_dict())
+    return dict(weights.load(_source_paths(request)[0]).network.state_dict())
+
+
+def _taught(
+    request: RunRequest, recipe: Recipe, dataset: FaceDataset, indices: IntArray, device: str
+) -> IntArray | npt.NDArray[np.float32]:
+    """The labels of some images, (N,); with teachers the distributions to learn, (N, classes) float32."""
+    targets = dataset.targets[indices]
+    if not recipe.teachers:
+        return targets
+    answers = [
+        weights.load(path, device).predict(dataset.images[indices])
+        for path in _source_paths(request)[-len(recipe.teachers) :]
+    ]
+    labels = np.eye(len(dataset.labels), dtype=np.float32)[targets]
+    return (1 - recipe.taught) * labels + recipe.taught * np.mean(answers, axis=0, dtype=np.float32)
 
 
 def _begin(request: RunRequest, recipe: Recipe, dataset: FaceDataset, folds: list[Fold], source: str) -> None:
@@ -401,8 +421,10 @@ def _run_fold(
 ) -> tuple[FoldInfo, dict[str, ANY_FLOAT]]:
     spec = request.spec
     checkpoint = request.folder / f"checkpoint{number}.pt"
+    seen = training_data(spec, dataset, fold, recipe)
+    seen = replace(seen, train_targets=_taught(request, recipe, dataset, fold.train, compute.device))
     fitted = fit(
-        spec, recipe, training_data(spec, dataset, fold, recipe),
+        spec, recipe, seen,
         seed=request.seed, fold=number, compute=compute, checkpoint=checkpoint, progress=progress,
         initial=initial,
         checkpoint_seconds=checkpoint_seconds,

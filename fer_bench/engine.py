@@ -84,7 +84,9 @@ def plan(
 
 
 def _transfers(item: PlanItem) -> bool:
-    return item.state == "to do" and item.request.resolved_recipe().pretrained != "none"
+    if item.state != "to do":
+        return False
+    return bool(item.request.sources) or item.request.resolved_recipe().pretrained != "none"
 
 
 def _plan_one(
@@ -202,16 +204,21 @@ def budgeted(items: Sequence[PlanItem], seconds: float | None, started: float) -
 
 
 Worker = Callable[[bench.RunRequest, Compute, bool], RunRecord]
-# Why the transfers from a row can't start, by that row.
-Stopped = dict[tuple[str, str, str] | None, str]
+# Why what needs a row's network can't start, by that row.
+Stopped = dict[tuple[str, str, str], str]
 FAILED, NOT_STARTED = "its source failed", "its source was not started"
+
+
+def _held_up(item: PlanItem, stopped: Stopped) -> str:
+    """Why an item can't start, or an empty string."""
+    return next((stopped[source] for source in item.request.sources if source in stopped), "")
 
 
 def in_this_process(items: Sequence[PlanItem], compute: Compute, worker: Worker) -> Iterator[Outcome]:
     """One after the other in their order, for runs of seconds."""
     stopped: Stopped = {}
     for item in items:
-        if reason := stopped.get(item.request.source):
+        if reason := _held_up(item, stopped):
             yield Outcome(item.request, reason, not_started=True)
             continue
         error = ""
@@ -243,12 +250,12 @@ def in_processes(
         while waiting or running:
             while len(running) < jobs:
                 ahead = {request.row for request, _ in running.values()} | {item.request.row for item in waiting}
-                item = next((item for item in waiting if item.request.source not in ahead), None)
+                item = next((item for item in waiting if ahead.isdisjoint(item.request.sources)), None)
                 if item is None:
                     break
                 waiting.remove(item)
                 unfit = "" if fits(item) else "does not fit into the rest of the budget"
-                if reason := stopped.get(item.request.source) or unfit:
+                if reason := _held_up(item, stopped) or unfit:
                     stopped[item.request.row] = NOT_STARTED
                     yield Outcome(item.request, reason, not_started=True)
                     continue

@@ -43,10 +43,13 @@ class DivergedError(FerBenchError):
 
 @dataclass(frozen=True)
 class TrainingData:
-    """One fold's images at the model's size, or features, and labels, (N,); `select_*` may be empty."""
+    """One fold's images at the model's size, or features, and labels, (N,); `select_*` may be empty.
+
+    In place of labels `train_targets` may be distributions over the classes, (N, classes) float32.
+    """
 
     train_images: Inputs
-    train_targets: IntArray
+    train_targets: IntArray | Float32Array
     select_images: Inputs
     select_targets: IntArray
     classes: tuple[str, ...]
@@ -85,13 +88,13 @@ class Progress:
 ProgressCallback = Callable[[Progress], None]
 
 
-class _Batches(Dataset[tuple[UInt8Array, IntArray]]):
+class _Batches(Dataset[tuple[UInt8Array, IntArray | Float32Array]]):
     """Augmented batches by (seed, indices): a batch does not depend on the process that makes it."""
 
-    def __init__(self, images: UInt8Array, targets: IntArray, augmenter: Augmenter) -> None:
+    def __init__(self, images: UInt8Array, targets: IntArray | Float32Array, augmenter: Augmenter) -> None:
         self._images, self._targets, self._augmenter = images, targets, augmenter
 
-    def __getitem__(self, item: tuple[int, IntArray]) -> tuple[UInt8Array, IntArray]:
+    def __getitem__(self, item: tuple[int, IntArray]) -> tuple[UInt8Array, IntArray | Float32Array]:
         seed, indices = item
         return self._augmenter(self._images[indices], seed), self._targets[indices]
 
@@ -284,7 +287,9 @@ def fit(
         collate_fn=_as_is,
         pin_memory=False,
     )
-    batches: Iterator[tuple[UInt8Array, IntArray]] = iter(()) if _finished(state, recipe, epochs) else iter(loader)
+    batches: Iterator[tuple[UInt8Array, IntArray | Float32Array]] = (
+        iter(()) if _finished(state, recipe, epochs) else iter(loader)
+    )
     last_saved = time.monotonic()
     while not _finished(state, recipe, epochs):
         started = time.monotonic()
@@ -302,7 +307,8 @@ def fit(
             targets = torch.from_numpy(labels).to(device)
             loss, logits = trainer.step(given.inputs(images), targets, rate, epoch, step, per_epoch)
             total_loss += loss * len(labels)
-            total_correct += (logits.argmax(dim=1) == targets).sum()
+            labelled = targets if targets.ndim == 1 else targets.argmax(dim=1)
+            total_correct += (logits.argmax(dim=1) == labelled).sum()
             seen += len(labels)
             # Reading the loss waits for the device; on a GPU only now and then.
             if step % (1 if device.type == "cpu" else 20) == 0 or step == epoch_steps - 1:

@@ -1,4 +1,4 @@
-"""Training losses: logits (N, C) and labels (N,) in, a scalar out."""
+"""Training losses: logits (N, C) and labels (N,), or distributions (N, C) for cross-entropy, in, a scalar out."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ class RunRecord(_Strict):
     """Everything about one run: (protocol, model, recipe, seed).
 
     `metrics` is by part ("select", "test"), then by view, as `metrics.Metrics.to_dict`, over all folds.
-    `pretrained_sha256` is that of the shipped network's file that the run started from, if it did.
+    `pretrained_sha256` is that of the shipped network's file that the run started from, or of its teachers' sums.
     `external` marks predictions made elsewhere (`score`), of which only the scores are known; `members` are the
     runs that an ensemble averages.
     """

@@ -99,6 +99,9 @@ class Recipe:
             (Viola and Jones) or by YuNet; all of it where no face is found.
         pretrained: where the initial weights come from.
         frozen: train the last layer only.
+        teachers: shipped FER2013 networks, each "model.recipe", whose mean answer to a training image is learned beside
+            its label (knowledge distillation, arXiv 1503.02531, at temperature 1); where the labels are FER2013's.
+        taught: the teachers' share of the target, up to 0.5, so that the label is still the most of it.
         model_options: keyword arguments of the model's `build`, for variants that differ in one thing.
         datasets: the data sets it is meant for; empty is any. A paper that trains differently on two sets
             has two recipes of one name.
@@ -126,6 +129,8 @@ class Recipe:
     crop: Crop = "whole"
     pretrained: Literal["none", "imagenet", "fer2013"] = "none"
     frozen: bool = False
+    teachers: tuple[str, ...] = ()
+    taught: float = 0.0
     model_options: Mapping[str, Any] = field(default_factory=dict)
     datasets: tuple[str, ...] = ()
 
@@ -139,16 +144,19 @@ class Recipe:
             raise ValueError(f"recipe {self.name}: patience needs select='best_epoch'")
         if self.input != "pixels" and (self.estimator is None or self.crop != "whole"):
             raise ValueError(f"recipe {self.name}: published features need an estimator, and have no crop")
+        if bool(self.teachers) != (0 < self.taught <= 0.5):
+            raise ValueError(f"recipe {self.name}: teachers and a share of them, over 0 and up to 0.5, go together")
+        if self.teachers and (self.loss.name != "cross_entropy" or self.estimator is not None):
+            raise ValueError(f"recipe {self.name}: teachers need steps, and cross-entropy")
+        if self.teachers and not {"fer2013", "synthetic"}.issuperset(self.datasets or ("any",)):
+            raise ValueError(f"recipe {self.name}: teachers know FER2013's labels; expected datasets that have them")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, every field in full; `estimator` and `input` only where they are not the default."""
+        """Plain JSON values, every field in full; the youngest ones only where they are not the default."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        defaults: dict[str, Any] = {"estimator": None, "input": "pixels", "teachers": [], "taught": 0.0}
         # Younger than the first records, which the digest without them must still find.
-        if self.estimator is None:
-            del values["estimator"]
-        if self.input == "pixels":
-            del values["input"]
-        return values
+        return {key: value for key, value in values.items() if key not in defaults or value != defaults[key]}
 
     def digest(self) -> str:
         """See `recipe_digest`."""

@@ -226,7 +226,7 @@ class Trainer:
 
         Args:
             inputs: (N, C, S, S) float32, or what `features` gives for them.
-            targets: (N,) int64.
+            targets: (N,) int64, or distributions over the classes, (N, classes) float32.
 
         Returns:
             The loss without its L2 term, a scalar, and the (N, classes) logits, both detached.

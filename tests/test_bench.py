@@ -323,6 +323,38 @@ def test_transfer_starts_from_the_shipped_network(workspace: Workspace, request_
         assert torch.equal(before, after) != name.startswith("9."), name
 
 
+def test_a_pupil_learns_its_teachers_answers(workspace: Workspace, request_: RunRequest, other_spec: Any) -> None:
+    pupil = dataclasses.replace(
+        tiny.PLAIN, name="distilled", datasets=("synthetic",), teachers=("tiny.plain", "tiny.modern"), taught=0.4
+    )
+    other_spec(recipes=(*tiny.SPEC.recipes, pupil))
+    request = dataclasses.replace(request_, recipe="distilled")
+    teachers = [weights.published_path(workspace, "tiny", recipe) for recipe in ("plain", "modern")]
+    assert request.sources == (("fer2013", "tiny", "plain"), ("fer2013", "tiny", "modern"))
+    teachers[0].parent.mkdir(parents=True)
+    for path in teachers:
+        with pytest.raises(FerBenchError, match=f"needs {path.name}, which is not there"):
+            run(request, COMPUTE)
+        taught = dataclasses.replace(request_, recipe=path.name.split(".")[1])
+        run(taught, COMPUTE)
+        path.write_bytes((taught.folder / "fold0.safetensors").read_bytes())
+
+    fold, dataset = get_protocol("synthetic").folds(tiny.dataset())[0], tiny.dataset()
+    targets = bench._taught(request, pupil, dataset, fold.train, "cpu")
+    answers = np.mean([weights.load(path).predict(dataset.images[fold.train]) for path in teachers], axis=0)
+    labels = dataset.targets[fold.train]
+    np.testing.assert_allclose(targets, 0.6 * np.eye(7)[labels] + 0.4 * answers, atol=1e-6)
+    np.testing.assert_array_equal(targets.argmax(axis=1), labels)
+
+    record = run(request, COMPUTE)
+    assert record.pretrained == "none" and len(record.pretrained_sha256) == 64
+    alone = run(dataclasses.replace(request_, recipe="plain"), COMPUTE)
+    assert record.folds[0].history[-1]["train_loss"] != alone.folds[0].history[-1]["train_loss"]
+    assert done(request) is not None
+    teachers[1].write_bytes(teachers[0].read_bytes())
+    assert done(request) is None
+
+
 def test_a_transfer_is_as_old_as_its_source(workspace: Workspace, request_: RunRequest, other_spec: Any) -> None:
     """Another source makes it undone, finished or half done; without one, what is finished stays."""
     transfer = dataclasses.replace(tiny.PLAIN, name="from_fer2013", pretrained="fer2013")

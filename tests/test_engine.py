@@ -113,9 +113,8 @@ def test_a_plan_that_does_not_fetch_leaves_the_network_alone(
 
 def test_transfer_without_its_source_says_what_to_run(tmp_path: Path) -> None:
     request = replace(_template(tmp_path), model="resnet18", recipe="from_fer2013", protocol="ckplus_subject")
-    spec = request.spec
-    with pytest.raises(FerBenchError, match="--model resnet18 --protocol fer2013 --recipe fer_bench"):
-        bench._initial_state(request, spec, spec.recipe("from_fer2013", "ckplus"))
+    with pytest.raises(FerBenchError, match="--model resnet18 --protocol fer2013 --recipe record"):
+        bench._require_sources(request)
 
 
 def test_budget_starts_only_what_fits(tmp_path: Path) -> None:
@@ -145,14 +144,14 @@ def _transfer(tmp_path: Path) -> tuple[engine.PlanItem, engine.PlanItem]:
     template = replace(_template(tmp_path), model="resnet18")
     return (
         engine.PlanItem(replace(template, recipe="from_fer2013", protocol="ckplus_subject"), "to do"),
-        engine.PlanItem(replace(template, recipe="fer_bench", protocol="fer2013"), "to do"),
+        engine.PlanItem(replace(template, recipe="record", protocol="fer2013"), "to do"),
     )
 
 
 def _source_late(request: bench.RunRequest, compute: Compute, quiet: bool) -> RunRecord:
     """The source takes its time, and what starts from it needs it."""
     made = request.workspace.root / "network"
-    if request.source is None:
+    if not request.sources:
         time.sleep(0.5)
         made.touch()
     assert made.exists()
@@ -160,14 +159,14 @@ def _source_late(request: bench.RunRequest, compute: Compute, quiet: bool) -> Ru
 
 
 def _source_fails(request: bench.RunRequest, compute: Compute, quiet: bool) -> RunRecord:
-    assert request.source is None, "it was started"
+    assert not request.sources, "it was started"
     raise FerBenchError("bad input")
 
 
 def test_a_transfer_waits_for_its_source(tmp_path: Path) -> None:
     outcomes = list(engine.in_processes(_transfer(tmp_path), CPU, _source_late, jobs=2, budget=None))
     assert [(outcome.request.recipe, outcome.error) for outcome in outcomes] == [
-        ("fer_bench", ""),
+        ("record", ""),
         ("from_fer2013", ""),
     ]
 

@@ -33,7 +33,7 @@ SEARCHABLE = [
     (spec, recipe)
     for spec in map(registry.get_spec, registry.list_models())
     for recipe in spec.recipes
-    if recipe.optimizer is not None and recipe.pretrained == "none"
+    if recipe.optimizer is not None and recipe.pretrained == "none" and not recipe.teachers
 ]
 
 
