@@ -15,10 +15,10 @@ from conftest import MakeRecord
 
 from fer_bench import cli, plots, registry, report
 from fer_bench.errors import FerBenchError, UnknownNameError
-from fer_bench.leaderboard.rows import Row, read_rows
+from fer_bench.leaderboard.rows import Row, Run, read_rows
 from fer_bench.records import Workspace
-from fer_bench.report import figures, measures
-from fer_bench.report.paper import Figure, Ref, Table, variants
+from fer_bench.report import figures, marrugat, measures
+from fer_bench.report.paper import Figure, Finding, Ref, Table, variants
 from fer_bench.report.render import READING, _Todo
 
 PROJECT = Workspace()
@@ -145,6 +145,23 @@ def test_pages_fill_as_records_appear_and_stale_figures_go(workspace: Workspace,
     report.write(workspace, ["lin_shi"])
     assert first.count("to run") > Path(path).read_text().count("to run")
     assert "Yes.** `lin_shi.paper`" in Path(path).read_text()
+
+
+def test_times_of_different_devices_are_not_compared(workspace: Workspace, make_record: MakeRecord) -> None:
+    def finding(*devices: str) -> Finding:
+        rows = []
+        for number, name in enumerate(devices, start=1):
+            record = make_record(workspace, f"marrugat_{number}")
+            device = record.device.model_copy(update={"name": name})
+            changed = record.model_copy(update={"device": device, "recipe": {"steps": 10_000}})
+            rows.append(Row((Run(workspace.root, changed),)))
+        return marrugat._slower(*rows)
+
+    apart = finding("one", "two", "two", "two")
+    assert "Over model 2's 1.5 minutes for 10,000 iterations (two): model 3 1.00 and model 4 1.00" in apart.text
+    assert "The time of model 1 is another device's" in apart.text and apart.holds is None
+    assert finding("two", "two", "two", "two").holds is False
+    assert "different devices" in finding("one", "two", "three", "four").text
 
 
 def test_partial_and_outside_runs_are_no_evidence(workspace: Workspace, make_record: MakeRecord) -> None:

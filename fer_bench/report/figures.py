@@ -89,8 +89,9 @@ def merged_scores(groups: Mapping[str, Mapping[str, Sequence[str]]]) -> Draw:
 
 
 def minutes(rows: Sequence[Row]) -> Figure:
-    """Training time by model."""
-    return plots.bars({row.first.model: measures.train_minutes(row).value for row in rows}, unit="minutes")
+    """Training time by model, of those on one device: hours on a processor tell nothing of minutes on a GPU."""
+    alike, device = measures.on_one_device(rows)
+    return plots.bars({row.first.model: measures.train_minutes(row).value for row in alike}, unit=f"minutes, {device}")
 
 
 def over_steps(rows: Sequence[Row]) -> Figure:

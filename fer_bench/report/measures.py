@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_bench import stats
-from fer_bench.leaderboard.rows import Row, effective_images
+from fer_bench.leaderboard.rows import Row, effective_images, every
 from fer_bench.report.paper import Finding, Measure, Number, Ref, Value
 
 Counts = npt.NDArray[np.int64]
@@ -100,6 +100,13 @@ def most_frequent(row: Row, groups: Mapping[str, Sequence[str]] | None = None) -
 def epoch_seconds(row: Row) -> Value:
     """The median over all epochs; a busy machine makes some of them long."""
     return Value(float(np.median([entry["seconds"] for history in histories(row) for entry in history])))
+
+
+def on_one_device(rows: Sequence[Row]) -> tuple[list[Row], str]:
+    """Those rows whose times can be compared: of the device that most were trained on, the first if it is a draw."""
+    devices = [every(record.device.name for record in row.records) for row in rows]
+    device = max(dict.fromkeys(devices), key=devices.count)
+    return [row for row, own in zip(rows, devices, strict=True) if own == device], device
 
 
 def train_minutes(row: Row) -> Value:
