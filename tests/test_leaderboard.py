@@ -281,10 +281,16 @@ def test_latency_is_measured_for_every_registered_network(
     threads = torch.get_num_threads()
     measured = leaderboard.measure_latency(workspace)
     assert torch.get_num_threads() == threads
-    assert set(measured["milliseconds"]) == {"lin_shi", "marrugat_1"} and measured["threads"] == 1
+    variants = {"lin_shi.no_batch_norm", "lin_shi.no_dropout"}
+    assert set(measured["milliseconds"]) == {"lin_shi", "marrugat_1", *variants} and measured["threads"] == 1
     make_record(workspace, "lin_shi")
+    make_record(workspace, "lin_shi", "no_dropout", "synthetic")
     make_record(workspace, "ranjan_1")
-    board = by("model", leaderboard.build(workspace))
+    built = leaderboard.build(workspace)
+    assert set(built["cpu_ms"].dropna()) == {
+        measured["milliseconds"][name] for name in ("lin_shi", "lin_shi.no_dropout")
+    }
+    board = by("model", built[built["protocol"] == "fer2013"])
     assert board["lin_shi"]["cpu_ms"] == measured["milliseconds"]["lin_shi"] > 0
     assert pd.isna(board["ranjan_1"]["cpu_ms"])
     (workspace.leaderboard / "latency.json").write_text('{"milliseconds": [1]}')

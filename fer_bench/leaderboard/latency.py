@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fer_bench import registry
+from fer_bench import registry, suite
 from fer_bench.errors import FerBenchError
 from fer_bench.records import Workspace, write_bytes
+from fer_bench.specs import ModelSpec
 
 WARM_UP = 5
 REPEATS = 30
@@ -40,7 +41,7 @@ def read_latency(workspace: Workspace) -> dict[str, Any] | None:
 
 
 def measure_latency(workspace: Workspace, progress: Callable[[int, int, str], None] | None = None) -> dict[str, Any]:
-    """Measure every registered network and write `leaderboard/latency.json`.
+    """Measure every registered network, with the options of its recipes in the suite too; write `latency.json`.
 
     One image at a time, one thread, float32, evaluation mode, channels last: the median of 30 forward passes
     after 5 to warm up. Reading, resizing and normalising the picture are not in it.
@@ -50,7 +51,7 @@ def measure_latency(workspace: Workspace, progress: Callable[[int, int, str], No
         progress: called with the number measured, the number of all and the name of the next.
 
     Returns:
-        {"cpu", "threads", "torch", "date", "milliseconds": {model: median}}.
+        {"cpu", "threads", "torch", "date", "milliseconds": {model or, with options, model.recipe: median}}.
     """
     import datetime
 
@@ -59,15 +60,15 @@ def measure_latency(workspace: Workspace, progress: Callable[[int, int, str], No
     from fer_bench.provenance import device_name
     from fer_bench.trainer import Compute
 
-    names = registry.list_models()
+    names = _networks()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     milliseconds = {}
     try:
-        for number, name in enumerate(names):
+        for number, (name, (spec, options)) in enumerate(names.items()):
             if progress:
                 progress(number, len(names), name)
-            milliseconds[name] = _median_milliseconds(name)
+            milliseconds[name] = _median_milliseconds(spec, options)
     finally:
         torch.set_num_threads(threads)
     result = {
@@ -81,14 +82,29 @@ def measure_latency(workspace: Workspace, progress: Callable[[int, int, str], No
     return result
 
 
-def _median_milliseconds(name: str) -> float:
+def milliseconds_of(measured: Mapping[str, float], model: str, recipe: str) -> float | None:
+    """The measured latency of a model as a recipe builds it, if it was measured."""
+    return measured.get(f"{model}.{recipe}", measured.get(model))
+
+
+def _networks() -> dict[str, tuple[ModelSpec, dict[str, Any]]]:
+    """The options to build each network with, by what `milliseconds_of` looks for."""
+    networks: dict[str, tuple[ModelSpec, dict[str, Any]]] = {}
+    ranked = {(row.model, row.recipe) for row in suite.rows()}
+    for spec in map(registry.get_spec, registry.list_models()):
+        networks[spec.name] = (spec, {})
+        optional = (recipe for recipe in spec.recipes if recipe.model_options and (spec.name, recipe.name) in ranked)
+        networks |= {f"{spec.name}.{recipe.name}": (spec, dict(recipe.model_options)) for recipe in optional}
+    return networks
+
+
+def _median_milliseconds(spec: ModelSpec, options: dict[str, Any]) -> float:
     import time
     from statistics import median
 
     import torch
 
-    spec = registry.get_spec(name)
-    network = registry.build(spec).eval().to(memory_format=torch.channels_last)
+    network = registry.build(spec, **options).eval().to(memory_format=torch.channels_last)
     image = torch.rand(1, spec.channels, spec.size, spec.size).contiguous(memory_format=torch.channels_last)
     seconds = []
     with torch.inference_mode():

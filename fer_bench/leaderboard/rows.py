@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from fer_bench import metrics, registry, scoring, stats, suite
 from fer_bench.errors import FerBenchError, UnknownNameError
+from fer_bench.leaderboard.latency import milliseconds_of
 from fer_bench.protocols import PROTOCOLS
 from fer_bench.records import (
     ANY_FLOAT,
@@ -270,7 +271,7 @@ def frame(rows: Sequence[Row], milliseconds: Mapping[str, float]) -> pd.DataFram
 
     Args:
         rows: as `read_rows` sorts them.
-        milliseconds: measured CPU latency by model.
+        milliseconds: measured CPU latency, as `latency.milliseconds_of` reads it.
     """
     import pandas as pd
 
@@ -340,9 +341,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _milliseconds(record: RunRecord, measured: Mapping[str, float]) -> float | None:
     """The measured latency; an ensemble's is that of all its members."""
-    models = [member.model for member in record.members] or [record.model]
-    known = [measured[model] for model in models if model in measured]
-    return sum(known) if len(known) == len(models) else None
+    rows = [(member.model, member.recipe_name) for member in record.members] or [(record.model, record.recipe_name)]
+    known = [milliseconds_of(measured, *row) for row in rows]
+    return None if None in known else sum(value for value in known if value is not None)
 
 
 def _member(member: Member) -> str:
