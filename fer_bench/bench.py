@@ -26,6 +26,7 @@ from fer_bench.protocols import Fold, Protocol, get_protocol
 from fer_bench.provenance import code_info, device_name, network_cost, now
 from fer_bench.records import (
     ANY_FLOAT,
+    THEN,
     CodeInfo,
     DeviceInfo,
     FoldInfo,
@@ -500,7 +501,7 @@ def _assemble(
         code=code,
         device=DeviceInfo(
             type=torch.device(compute.device).type,
-            name=" then ".join(devices),
+            name=THEN.join(devices),
             threads=threads,
             precision="bfloat16 autocast" if compute.bf16 else "float32",
         ),

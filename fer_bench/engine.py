@@ -18,7 +18,7 @@ from fer_bench.data.dataset import FaceDataset
 from fer_bench.errors import DataNotFoundError, FerBenchError
 from fer_bench.fit import end_with, steps_per_epoch
 from fer_bench.protocols import get_protocol
-from fer_bench.records import RunRecord, Workspace, list_records, read_record
+from fer_bench.records import THEN, RunRecord, Workspace, list_records, read_record
 from fer_bench.specs import ModelSpec, Recipe
 from fer_bench.trainer import Compute
 
@@ -160,6 +160,8 @@ def _measured_rates(workspace: Workspace) -> dict[tuple[str, str], float]:
             record = read_record(path)
         except FerBenchError:
             continue  # `leaderboard verify` is where a broken record is reported
+        if THEN in record.device.name:
+            continue  # its epochs' pace is that of two devices
         seen = [row["images_per_s"] for fold in record.folds for row in fold.history if "images_per_s" in row]
         if seen:
             rates[record.model, record.device.type] = sum(seen) / len(seen)

@@ -88,6 +88,10 @@ class FoldInfo(_Strict):
     weights_sha256: str = ""
 
 
+# Between the names of the devices of a run that was resumed elsewhere.
+THEN = " then "
+
+
 class DeviceInfo(_Strict):
     """Where a run was trained; one that was resumed elsewhere has several `threads`, and a `name` like "A then B"."""
 

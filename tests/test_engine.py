@@ -10,6 +10,7 @@ from pathlib import Path
 
 import drawn_data
 import pytest
+from conftest import MakeRecord
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from fer_bench import bench, engine, registry, suite
@@ -209,3 +210,17 @@ def test_slots_share_the_cores() -> None:
     cores = len(os.sched_getaffinity(0))
     assert engine.slots(CPU, 1).threads == cores
     assert engine.slots(CPU, cores * 2).threads == 1
+
+
+def test_a_run_of_two_devices_says_nothing_of_the_pace_of_one(workspace: Workspace, make_record: MakeRecord) -> None:
+    history = [{"epoch": 1, "seconds": 1.0, "images_per_s": 50_000.0}]
+
+    def rates(name: str) -> dict[tuple[str, str], float]:
+        record = make_record(workspace, "lin_shi")
+        folds = [fold.model_copy(update={"history": history}).model_dump() for fold in record.folds]
+        device = record.device.model_copy(update={"name": name}).model_dump()
+        make_record(workspace, "lin_shi", folds=folds, device=device)
+        return engine._measured_rates(workspace)
+
+    assert rates("A processor") == {("lin_shi", "cpu"): 50_000.0}
+    assert rates("A GPU then A processor") == {}
