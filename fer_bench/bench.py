@@ -36,6 +36,7 @@ from fer_bench.records import (
     arrays_digest,
     read_arrays,
     read_record,
+    replacing,
     write_arrays,
     write_bytes,
     write_record,
@@ -208,7 +209,7 @@ def run(
                 say(f"fold {number + 1} of {len(folds)}")
                 outcome = _run_fold(
                     request, recipe, protocol, dataset, fold, number, compute, initial,
-                    None if progress is None else _bind(progress, number, len(folds)), checkpoint_seconds,
+                    None if progress is None else _bind(progress, number, len(folds)), checkpoint_seconds, say,
                 )  # fmt: skip
             outcomes.append(outcome)
         say("scoring")
@@ -299,18 +300,21 @@ def _initial_state(request: RunRequest, spec: ModelSpec, recipe: Recipe) -> dict
 
 
 def _taught(
-    request: RunRequest, recipe: Recipe, dataset: FaceDataset, indices: IntArray, device: str
+    request: RunRequest, recipe: Recipe, dataset: FaceDataset, fold: Fold, number: int, device: str
 ) -> IntArray | npt.NDArray[np.float32]:
-    """The labels of some images, (N,); with teachers the distributions to learn, (N, classes) float32."""
-    targets = dataset.targets[indices]
+    """The labels of a fold's training images, (N,); with teachers the distributions to learn, (N, classes) float32."""
+    targets = dataset.targets[fold.train]
     if not recipe.teachers:
         return targets
-    answers = [
-        weights.load(path, device).predict(dataset.images[indices])
-        for path in _source_paths(request)[-len(recipe.teachers) :]
-    ]
+    path = request.folder / f"teachers{number}.npy"  # a run that goes on does not ask them again
+    if not path.exists():
+        teachers = _source_paths(request)[-len(recipe.teachers) :]
+        answers = [weights.load(teacher, device).predict(dataset.images[fold.train]) for teacher in teachers]
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.save(file, np.mean(answers, axis=0, dtype=np.float32))
     labels = np.eye(len(dataset.labels), dtype=np.float32)[targets]
-    return (1 - recipe.taught) * labels + recipe.taught * np.mean(answers, axis=0, dtype=np.float32)
+    taught: npt.NDArray[np.float32] = np.load(path)
+    return (1 - recipe.taught) * labels + recipe.taught * taught
 
 
 def _begin(request: RunRequest, recipe: Recipe, dataset: FaceDataset, folds: list[Fold], source: str) -> None:
@@ -419,11 +423,14 @@ def _run_fold(
     initial: dict[str, torch.Tensor] | None,
     progress: Callable[[Progress], None] | None,
     checkpoint_seconds: float,
+    say: PhaseCallback,
 ) -> tuple[FoldInfo, dict[str, ANY_FLOAT]]:
     spec = request.spec
     checkpoint = request.folder / f"checkpoint{number}.pt"
     seen = training_data(spec, dataset, fold, recipe)
-    seen = replace(seen, train_targets=_taught(request, recipe, dataset, fold.train, compute.device))
+    if recipe.teachers:
+        say("asking the teachers")
+    seen = replace(seen, train_targets=_taught(request, recipe, dataset, fold, number, compute.device))
     fitted = fit(
         spec, recipe, seen,
         seed=request.seed, fold=number, compute=compute, checkpoint=checkpoint, progress=progress,
