@@ -28,6 +28,6 @@ class ImageAffine(A.Affine):  # type: ignore[misc]
         return {"matrix": np.array([[a, b, x + move["x"] - a * x - b * y], [c, d, y + move["y"] - c * x - d * y]])}
 
     def apply(self, img: UInt8Array, matrix: np.ndarray[Any, Any], **params: Any) -> UInt8Array:
-        """(H, W[, C]) -> the same shape, warped."""
+        """(H, W) or (H, W, 3) -> the same shape, warped."""
         size = (img.shape[1], img.shape[0])
         return cv2.warpAffine(img, matrix, size, flags=self.interpolation, borderMode=self.border_mode)  # type: ignore[return-value]

@@ -41,6 +41,7 @@ from fer_bench.records import (
     write_bytes,
     write_record,
 )
+from fer_bench.replay import WARM_UP
 from fer_bench.scoring import data_info, fold_info, mark_clean, near_copy_free, score_arrays
 from fer_bench.specs import Crop, Input, ModelSpec, Recipe
 from fer_bench.trainer import Compute
@@ -106,7 +107,7 @@ class RunRequest:
         return self.place.run_folder(self.protocol, self.spec.name, self.recipe, self.seed)
 
 
-QUICK_STEPS = 2
+QUICK_STEPS = WARM_UP + 1  # on a GPU the last one is replayed
 QUICK_TRAIN, QUICK_TEST = 32, 14
 
 
@@ -134,7 +135,7 @@ PhaseCallback = Callable[[str], None]
 def done(request: RunRequest, dataset: FaceDataset) -> RunRecord | None:
     """The record of a finished run: parses, complete, same recipe, model revision, data and folds; else None.
 
-    The network that a transfer started from must be the one that is shipped now, if one is.
+    The networks that it started from or learned from must be those that are shipped now, if all are.
     """
     if not request.record_path.exists():
         return None
@@ -284,7 +285,8 @@ def _require_sources(request: RunRequest) -> None:
         if not path.exists():
             raise FerBenchError(
                 f"{request.name} needs {path.name}, which is not there: "
-                f"run `python -m fer_bench run --model {model} --protocol {protocol} --recipe {recipe}` first"
+                f"run `python -m fer_bench run --model {model} --protocol {protocol} --recipe {recipe}"
+                f"{' --quick' if request.quick else ''}` first"
             )
 
 
@@ -300,7 +302,7 @@ def _initial_state(request: RunRequest, spec: ModelSpec, recipe: Recipe) -> dict
 
 
 def _taught(
-    request: RunRequest, recipe: Recipe, dataset: FaceDataset, fold: Fold, number: int, device: str
+    request: RunRequest, recipe: Recipe, dataset: FaceDataset, fold: Fold, number: int, compute: Compute
 ) -> IntArray | npt.NDArray[np.float32]:
     """The labels of a fold's training images, (N,); with teachers the distributions to learn, (N, classes) float32."""
     targets = dataset.targets[fold.train]
@@ -309,7 +311,8 @@ def _taught(
     path = request.folder / f"teachers{number}.npy"  # a run that goes on does not ask them again
     if not path.exists():
         teachers = _source_paths(request)[-len(recipe.teachers) :]
-        answers = [weights.load(teacher, device).predict(dataset.images[fold.train]) for teacher in teachers]
+        torch.set_num_threads(compute.threads)
+        answers = [weights.load(teacher, compute.device).predict(dataset.images[fold.train]) for teacher in teachers]
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.save(file, np.mean(answers, axis=0, dtype=np.float32))
     labels = np.eye(len(dataset.labels), dtype=np.float32)[targets]
@@ -430,7 +433,7 @@ def _run_fold(
     seen = training_data(spec, dataset, fold, recipe)
     if recipe.teachers:
         say("asking the teachers")
-    seen = replace(seen, train_targets=_taught(request, recipe, dataset, fold, number, compute.device))
+    seen = replace(seen, train_targets=_taught(request, recipe, dataset, fold, number, compute))
     fitted = fit(
         spec, recipe, seen,
         seed=request.seed, fold=number, compute=compute, checkpoint=checkpoint, progress=progress,

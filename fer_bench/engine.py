@@ -153,7 +153,10 @@ def _no_download(
 
 
 def _measured_rates(workspace: Workspace) -> dict[tuple[str, str], float]:
-    """Images a second by (model, kind of device), from the records there are."""
+    """Multiply-adds of images a second by (model, kind of device), from the records there are.
+
+    By a recipe's options a model may cost several times as much as by another's.
+    """
     rates = {}
     for path in list_records(workspace):
         try:
@@ -164,7 +167,7 @@ def _measured_rates(workspace: Workspace) -> dict[tuple[str, str], float]:
             continue  # its epochs' pace is that of two devices
         seen = [row["images_per_s"] for fold in record.folds for row in fold.history if "images_per_s" in row]
         if seen:
-            rates[record.model, record.device.type] = sum(seen) / len(seen)
+            rates[record.model, record.device.type] = record.multiply_adds * sum(seen) / len(seen)
     return rates
 
 
@@ -189,11 +192,11 @@ def _estimate(
             images += 2 / STEP_COST * len(fold.train) if recipe.frozen else steps * recipe.batch_size
         # Scoring: each of the thirteen versions of a test image is one forward pass.
         images += 13 / STEP_COST * (len(fold.test) + len(fold.select))
-    rate = rates.get((spec.name, compute.device.partition(":")[0]))
-    if rate is None:
-        _, multiply_adds = _cost(spec, recipe)
-        rate = pace / (STEP_COST * multiply_adds)
-    return images / rate + fits / pace
+    if not images:
+        return fits / pace
+    _, multiply_adds = _cost(spec, recipe)
+    rate = rates.get((spec.name, compute.device.partition(":")[0]), pace / STEP_COST)
+    return images * multiply_adds / rate + fits / pace
 
 
 def _cost(spec: ModelSpec, recipe: Recipe) -> tuple[int, int]:
@@ -209,6 +212,7 @@ Worker = Callable[[bench.RunRequest, Compute, bool], RunRecord]
 # Why what needs a row's network can't start, by that row.
 Stopped = dict[tuple[str, str, str], str]
 FAILED, NOT_STARTED = "its source failed", "its source was not started"
+CIRCLE = "what it starts from or learns from needs it first"
 
 
 def _held_up(item: PlanItem, stopped: Stopped) -> str:
@@ -268,6 +272,9 @@ def in_processes(
                 process.start()
                 sender.close()
                 running[receiver] = (item.request, process)
+            if waiting and not running:
+                yield from (Outcome(item.request, CIRCLE, not_started=True) for item in waiting)
+                break
             for ended in cast(list[Connection], wait(list(running))) if running else ():
                 request, process = running.pop(ended)
                 try:

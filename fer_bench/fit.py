@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from fer_bench import registry
 from fer_bench.data.dataset import IntArray, UInt8Array
 from fer_bench.errors import FerBenchError
-from fer_bench.predict import Inputs, Predictor
+from fer_bench.predict import Inputs, Predictor, on_device
 from fer_bench.provenance import device_name
 from fer_bench.records import replacing
 from fer_bench.specs import ModelSpec, Recipe, View
@@ -304,7 +304,7 @@ def fit(
         for step in range(epoch_steps):
             images, labels = next(batches)
             rate = learning_rate(recipe.schedule, recipe.optimizer.lr, epoch * per_epoch + step, steps, epoch)
-            targets = torch.from_numpy(labels).to(device)
+            targets = on_device(labels, device)
             loss, logits = trainer.step(given.inputs(images), targets, rate, epoch, step, per_epoch)
             total_loss += loss * len(labels)
             labelled = targets if targets.ndim == 1 else targets.argmax(dim=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -18,6 +19,18 @@ from fer_bench.transforms import Float32Array, Normaliser, prepare, views
 
 # (N, H, W[, 3]) uint8 images or (N, F) float64 features.
 Inputs = UInt8Array | npt.NDArray[np.float64]
+
+
+def on_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """An array as a tensor there; on a GPU without waiting for what it has still to do."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def float32() -> AbstractContextManager[None]:
+    """Convolutions in float32 on a GPU too, and not in its shorter TF32: what counts is the same everywhere."""
+    exact: AbstractContextManager[None] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+    return exact
 
 
 @dataclass
@@ -63,10 +76,7 @@ class Predictor:
         Returns:
             (N, C, size, size) float32, normalised, channels last in memory; or (N, F) float32.
         """
-        given = torch.from_numpy(np.ascontiguousarray(batch))
-        if device.type == "cuda":
-            given = given.pin_memory()  # or the copy would wait for all that the device has still to do
-        given = given.to(device, non_blocking=True)
+        given = on_device(batch, device)
         if self.input != "pixels":
             return given.to(torch.float32)
         pixels = given[:, None] if given.ndim == 3 else given.permute(0, 3, 1, 2)
@@ -101,7 +111,7 @@ class Predictor:
             raise FerBenchError(f"this network takes {taken}; got an array of shape {images.shape}")
         device = next(iter(self.network.state_dict().values())).device
         batches = []
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with torch.inference_mode(), float32():
             for start in range(0, len(images), batch_size):
                 total: Tensor | None = None
                 count = 0

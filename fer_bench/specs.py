@@ -144,8 +144,10 @@ class Recipe:
             raise ValueError(f"recipe {self.name}: patience needs select='best_epoch'")
         if self.input != "pixels" and (self.estimator is None or self.crop != "whole"):
             raise ValueError(f"recipe {self.name}: published features need an estimator, and have no crop")
-        if bool(self.teachers) != (0 < self.taught <= 0.5):
+        if not (0 < self.taught <= 0.5 if self.teachers else self.taught == 0):
             raise ValueError(f"recipe {self.name}: teachers and a share of them, over 0 and up to 0.5, go together")
+        if not all(re.fullmatch(r"[\w-]+\.[\w-]+", teacher) for teacher in self.teachers):
+            raise ValueError(f'recipe {self.name}: teachers are named "model.recipe"')
         if self.teachers and (self.loss.name != "cross_entropy" or self.estimator is not None):
             raise ValueError(f"recipe {self.name}: teachers need steps, and cross-entropy")
         if self.teachers and not {"fer2013", "synthetic"}.issuperset(self.datasets or ("any",)):
@@ -193,6 +195,9 @@ class ModelSpec:
         imagenet_weights: the name of timm's pretrained weights, for recipes that start from them.
         source: the model and the recipe whose shipped FER2013 network its recipes with `pretrained="fer2013"` start
             from; empty is its own `fer_bench`. A module with an estimator takes it by `start_from(state_dict)`.
+        replayed: whether each of its training steps is the same kernels, so that a GPU may record one and replay it. A
+            network that reads its numbers in its forward pass (`.item()`, `if tensor`), counts its steps in Python or
+            draws random numbers elsewhere than on the device needs False.
         not_shipped: why its networks never go into `weights/`; empty if they do.
         revision: raised by hand when the network changes; older records are then no longer "done".
     """
@@ -209,6 +214,7 @@ class ModelSpec:
     reported: tuple[Reported, ...] = ()
     imagenet_weights: str = ""
     source: tuple[str, str] | tuple[()] = ()
+    replayed: bool = True
     not_shipped: str = ""
     revision: int = 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from fer_bench import registry
 from fer_bench.errors import FerBenchError
 from fer_bench.losses import classification_loss, l2_penalty
+from fer_bench.predict import float32, on_device
 from fer_bench.replay import Replayed
 from fer_bench.specs import ModelSpec, Recipe, Schedule
 from fer_bench.transforms import Float32Array
@@ -148,6 +150,8 @@ class Trainer:
         # A debugging aid that costs time; a property behind the module, which mypy does not see.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.device = torch.device(compute.device)
+        if self.device.index is not None and self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # streams and graphs are those of the current one
         self._spec, self._recipe, self._seed, self._fold, self._bf16 = spec, recipe, seed, fold, compute.bf16
         torch.manual_seed(derived_seed(seed, fold))
         network = registry.build(spec, num_classes, **recipe.model_options)
@@ -162,7 +166,7 @@ class Trainer:
             _head(network).requires_grad_(True)
         self.network = network.to(self.device).to(memory_format=torch.channels_last)
         self._optimizer = _optimizer(recipe, network)
-        self._replayed = Replayed(self._update_at) if self.device.type == "cuda" else None
+        self._replayed = Replayed() if self.device.type == "cuda" and spec.replayed else None
         self._average: Any = None
         if recipe.ema:
             from timm.utils.model_ema import ModelEmaV3
@@ -209,7 +213,7 @@ class Trainer:
     def features(self, inputs: Tensor, *, to_score: bool = False) -> Tensor:
         """What the last layer is given for such inputs, in the precision of the steps or of scoring: (N, F)."""
         self.network.eval()
-        with self._autocast(to_score):
+        with self._autocast(to_score), float32() if to_score else nullcontext():
             features = self._pass(inputs)
         assert features is not None
         return features
@@ -237,10 +241,10 @@ class Trainer:
                 group["lr"] = rate
             loss, logits = self._update(inputs, targets, share, order)
         else:
+            numbers = (torch.full((), number, device=self.device) for number in (rate, share))
             loss, logits = self._replayed(
-                inputs, targets, *(torch.tensor(number, device=self.device) for number in (rate, share)),
-                *(() if order is None else (order,)),
-            )  # fmt: skip
+                self._update_at, inputs, targets, *numbers, *(() if order is None else (order,))
+            )
         if self._average is not None:
             self._average.update(self.network, step=epoch * per_epoch + step)
         return loss.detach(), logits.detach()
@@ -251,7 +255,7 @@ class Trainer:
             return 1.0, None
         rng = np.random.default_rng([self._seed, self._fold, epoch, step])
         share = float(rng.beta(self._recipe.mixup, self._recipe.mixup))
-        return share, torch.from_numpy(rng.permutation(n)).to(self.device)
+        return share, on_device(rng.permutation(n), self.device)
 
     def _update_at(
         self, inputs: Tensor, targets: Tensor, rate: Tensor, share: Tensor, order: Tensor | None = None
@@ -289,6 +293,9 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go back to a checkpoint's state."""
         self.network.load_state_dict(state["network"])
+        # How the step is computed is the device's, and a run may go on on another one.
+        for saved, own in zip(state["optimizer"]["param_groups"], self._optimizer.param_groups, strict=True):
+            saved |= {key: own[key] for key in ("fused", "capturable") if key in own}
         self._optimizer.load_state_dict(state["optimizer"])
         if self._average is not None:
             self._average.module.load_state_dict(state["average"])

@@ -340,8 +340,8 @@ def test_a_pupil_learns_its_teachers_answers(workspace: Workspace, request_: Run
         path.write_bytes((taught.folder / "fold0.safetensors").read_bytes())
 
     fold, dataset = get_protocol("synthetic").folds(tiny.dataset())[0], tiny.dataset()
-    targets = bench._taught(request, pupil, dataset, fold, 0, "cpu")
-    np.testing.assert_array_equal(bench._taught(request, pupil, dataset, fold, 0, "cpu"), targets)  # read back
+    targets = bench._taught(request, pupil, dataset, fold, 0, COMPUTE)
+    np.testing.assert_array_equal(bench._taught(request, pupil, dataset, fold, 0, COMPUTE), targets)  # read back
     answers = np.mean([weights.load(path).predict(dataset.images[fold.train]) for path in teachers], axis=0)
     labels = dataset.targets[fold.train]
     np.testing.assert_allclose(targets, 0.6 * np.eye(7)[labels] + 0.4 * answers, atol=1e-6)

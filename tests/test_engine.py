@@ -222,5 +222,15 @@ def test_a_run_of_two_devices_says_nothing_of_the_pace_of_one(workspace: Workspa
         make_record(workspace, "lin_shi", folds=folds, device=device)
         return engine._measured_rates(workspace)
 
-    assert rates("A processor") == {("lin_shi", "cpu"): 50_000.0}
+    cost = make_record(workspace, "lin_shi").multiply_adds
+    assert rates("A processor") == {("lin_shi", "cpu"): 50_000.0 * cost}
     assert rates("A GPU then A processor") == {}
+
+
+def test_runs_that_need_each_other_are_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = _transfer(tmp_path)
+    rows = tuple(item.request.row for item in items)
+    monkeypatch.setattr(bench.RunRequest, "sources", property(lambda request: rows))
+    outcomes = list(engine.in_processes(items, CPU, _well, jobs=2, budget=None))
+    assert [outcome.not_started for outcome in outcomes] == [True, True]
+    assert {outcome.error for outcome in outcomes} == {engine.CIRCLE}

@@ -15,7 +15,7 @@ from torch.nn import functional
 from fer_bench import registry
 from fer_bench.errors import FerBenchError, UnknownNameError
 from fer_bench.provenance import network_cost
-from fer_bench.specs import ModelSpec, Optimizer, Recipe
+from fer_bench.specs import Loss, ModelSpec, Optimizer, Recipe
 
 SPECS = [registry.get_spec(name) for name in registry.list_models()]
 TRAINED = [spec for spec in SPECS if all(recipe.estimator is None for recipe in spec.recipes)]
@@ -156,6 +156,12 @@ RECIPE = Recipe(name="paper", note="", batch_size=1, epochs=1, optimizer=Optimiz
         ({"optimizer": None}, "batch_size and optimizer go with"),
         ({"patience": 2}, "patience needs select='best_epoch'"),
         ({"input": "published_features"}, "published features need an estimator, and have no crop"),
+        ({"teachers": ("lin_shi.paper",)}, "go together"),
+        ({"taught": 0.3}, "go together"),
+        ({"teachers": ("lin_shi.paper",), "taught": 0.7, "datasets": ("fer2013",)}, "up to 0.5"),
+        ({"teachers": ("lin_shi",), "taught": 0.5, "datasets": ("fer2013",)}, "model.recipe"),
+        ({"teachers": ("lin_shi.paper",), "taught": 0.5}, "FER2013's labels"),
+        ({"teachers": ("lin_shi.paper",), "taught": 0.5, "loss": Loss(name="l2_svm")}, "cross-entropy"),
     ],
     ids=str,
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fer_bench import registry, suite
+from fer_bench import registry
 from fer_bench.errors import FerBenchError
 from fer_bench.records import Workspace, write_bytes
 from fer_bench.specs import ModelSpec
@@ -41,7 +41,7 @@ def read_latency(workspace: Workspace) -> dict[str, Any] | None:
 
 
 def measure_latency(workspace: Workspace, progress: Callable[[int, int, str], None] | None = None) -> dict[str, Any]:
-    """Measure every registered network, with the options of its recipes in the suite too; write `latency.json`.
+    """Measure every registered network, with the options of its recipes too; write `latency.json`.
 
     One image at a time, one thread, float32, evaluation mode, channels last: the median of 30 forward passes
     after 5 to warm up. Reading, resizing and normalising the picture are not in it.
@@ -60,7 +60,7 @@ def measure_latency(workspace: Workspace, progress: Callable[[int, int, str], No
     from fer_bench.provenance import device_name
     from fer_bench.trainer import Compute
 
-    names = _networks()
+    names = {name: network for model in registry.list_models() for name, network in _networks(model).items()}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     milliseconds = {}
@@ -84,18 +84,15 @@ def measure_latency(workspace: Workspace, progress: Callable[[int, int, str], No
 
 def milliseconds_of(measured: Mapping[str, float], model: str, recipe: str) -> float | None:
     """The measured latency of a model as a recipe builds it, if it was measured."""
-    return measured.get(f"{model}.{recipe}", measured.get(model))
+    optional = model in registry.list_models() and f"{model}.{recipe}" in _networks(model)
+    return measured.get(f"{model}.{recipe}" if optional else model)
 
 
-def _networks() -> dict[str, tuple[ModelSpec, dict[str, Any]]]:
-    """The options to build each network with, by what `milliseconds_of` looks for."""
-    networks: dict[str, tuple[ModelSpec, dict[str, Any]]] = {}
-    ranked = {(row.model, row.recipe) for row in suite.rows()}
-    for spec in map(registry.get_spec, registry.list_models()):
-        networks[spec.name] = (spec, {})
-        optional = (recipe for recipe in spec.recipes if recipe.model_options and (spec.name, recipe.name) in ranked)
-        networks |= {f"{spec.name}.{recipe.name}": (spec, dict(recipe.model_options)) for recipe in optional}
-    return networks
+def _networks(model: str) -> dict[str, tuple[ModelSpec, dict[str, Any]]]:
+    """The options to build a model's networks with, by what `milliseconds_of` looks for."""
+    spec = registry.get_spec(model)
+    optional = {recipe.name: dict(recipe.model_options) for recipe in spec.recipes if recipe.model_options}
+    return {model: (spec, {}), **{f"{model}.{name}": (spec, options) for name, options in optional.items()}}
 
 
 def _median_milliseconds(spec: ModelSpec, options: dict[str, Any]) -> float:

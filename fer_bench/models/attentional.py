@@ -142,7 +142,7 @@ DISTILLED = replace(
     OWN,
     name="distilled",
     note="As fer_bench, but half of each target is the mean answer of three networks, twelve to sixty times larger.",
-    datasets=("fer2013", "synthetic"),
+    datasets=("fer2013",),
     teachers=("attentional_cnn_wide.fer_bench", "lin_shi.fer_bench", "ranjan_2.fer_bench"),
     taught=0.5,
 )
