@@ -200,7 +200,8 @@ def run(
         folds = folds_for(request, dataset, protocol)
         if unavailable := pretrained_unavailable(spec, recipe):
             raise FerBenchError(f"{request.name}: {unavailable}; go online, or bring the Hub's cache (HF_HOME)")
-        _require_sources(request)
+        if missing_sources(request):
+            raise FerBenchError(f"{request.name} {how_to_get(request)}")
         source, initial = _source_digest(request), _initial_state(request, spec, recipe)
         _begin(request, recipe, dataset, folds, source)
         outcomes = []
@@ -280,14 +281,19 @@ def _source_digest(request: RunRequest) -> str:
     return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
-def _require_sources(request: RunRequest) -> None:
-    for path, (protocol, model, recipe) in zip(_source_paths(request), request.sources, strict=True):
-        if not path.exists():
-            raise FerBenchError(
-                f"{request.name} needs {path.name}, which is not there: "
-                f"run `python -m fer_bench run --model {model} --protocol {protocol} --recipe {recipe}"
-                f"{' --quick' if request.quick else ''}` first"
-            )
+def missing_sources(request: RunRequest) -> list[tuple[str, str, str]]:
+    """The rows whose networks it needs and that are not here."""
+    return [row for row, path in zip(request.sources, _source_paths(request), strict=True) if not path.exists()]
+
+
+def how_to_get(request: RunRequest) -> str:
+    """What makes the first network that it needs and that is not here."""
+    protocol, model, recipe = missing_sources(request)[0]
+    return (
+        f"needs {model}.{recipe}.safetensors, which is not there: "
+        f"run `python -m fer_bench run --model {model} --protocol {protocol} --recipe {recipe}"
+        f"{' --quick' if request.quick else ''}` first"
+    )
 
 
 def _initial_state(request: RunRequest, spec: ModelSpec, recipe: Recipe) -> dict[str, torch.Tensor] | None:

@@ -70,7 +70,7 @@ def plan(
 ) -> list[PlanItem]:
     """What is done, what is to do in which order, and what is skipped and why.
 
-    To-do runs come cheapest first, those that start from another run's network after the rest.
+    To-do runs come cheapest first, those that need another run's network after the rest.
 
     Args:
         say: called with a line of text when a data set is read or fetched.
@@ -79,8 +79,27 @@ def plan(
     loaded: dict[str, FaceDataset | str] = {}
     rates = _measured_rates(requests[0][0].place if requests else Workspace())
     items = [_plan_one(request, missing, compute, loaded, rates, say, fetch) for request, missing in requests]
+    items = _with_sources(items)
     order = {"done": 0, "to do": 1, "skipped": 2}
     return sorted(items, key=lambda item: (order[item.state], _transfers(item), item.seconds))
+
+
+def _with_sources(items: list[PlanItem]) -> list[PlanItem]:
+    """What needs a network that is neither here nor made by another item of the plan is skipped."""
+    made = {item.request.row for item in items if item.state == "to do"}
+    held_up = [
+        item
+        for item in items
+        if item.state == "to do" and (lacking := bench.missing_sources(item.request)) and not made.issuperset(lacking)
+    ]
+    if not held_up:
+        return items
+    return _with_sources(
+        [
+            replace(item, state="skipped", reason=bench.how_to_get(item.request)) if item in held_up else item
+            for item in items
+        ]
+    )
 
 
 def _transfers(item: PlanItem) -> bool:

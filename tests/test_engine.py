@@ -114,8 +114,7 @@ def test_a_plan_that_does_not_fetch_leaves_the_network_alone(
 
 def test_transfer_without_its_source_says_what_to_run(tmp_path: Path) -> None:
     request = replace(_template(tmp_path), model="resnet18", recipe="from_fer2013", protocol="ckplus_subject")
-    with pytest.raises(FerBenchError, match="--model resnet18 --protocol fer2013 --recipe record"):
-        bench._require_sources(request)
+    assert "--model resnet18 --protocol fer2013 --recipe record --quick`" in bench.how_to_get(request)
 
 
 def test_budget_starts_only_what_fits(tmp_path: Path) -> None:
@@ -234,3 +233,17 @@ def test_runs_that_need_each_other_are_not_started(tmp_path: Path, monkeypatch: 
     outcomes = list(engine.in_processes(items, CPU, _well, jobs=2, budget=None))
     assert [outcome.not_started for outcome in outcomes] == [True, True]
     assert {outcome.error for outcome in outcomes} == {engine.CIRCLE}
+
+
+def test_what_needs_a_network_that_nobody_makes_is_skipped(tmp_path: Path) -> None:
+    template = replace(_template(tmp_path), protocol="synthetic", model="attentional_cnn")
+    pupil = (replace(template, recipe="distilled"), "")
+    (item,) = engine.plan([pupil], CPU)
+    assert item.state == "skipped" and "--recipe fer_bench --quick` first" in item.reason
+    teachers = [
+        (replace(template, model=model, recipe="fer_bench", protocol="fer2013"), "")
+        for model in ("attentional_cnn_wide", "lin_shi", "ranjan_2")
+    ]
+    planned = [engine.PlanItem(request, "to do") for request, _ in (pupil, *teachers)]
+    assert engine._with_sources(planned) == planned
+    assert [item.state for item in engine._with_sources(planned[:-1])] == ["skipped", "to do", "to do"]

@@ -144,7 +144,7 @@ DISTILLED = replace(
     note="As fer_bench in half of its epochs, but half of each target is the mean answer of three networks, twelve to "
     "sixty times larger.",
     epochs=30,
-    datasets=("fer2013",),
+    datasets=("fer2013", "synthetic"),
     teachers=("attentional_cnn_wide.fer_bench", "lin_shi.fer_bench", "ranjan_2.fer_bench"),
     taught=0.5,
 )
