@@ -257,6 +257,8 @@ def _run(options: argparse.Namespace) -> int:
     todo = [item for item in items if item.state == "to do"]
     if options.dry_run:
         return 0
+    if not options.all and items and all(item.state == "skipped" for item in items):
+        raise FerBenchError(f"{items[0].request.name} can't run: {items[0].reason}")
     for item in items:
         if item.state == "done":  # a run that was killed right after its record has not shipped its network
             weights.publish(read_record(item.request.record_path), workspace)

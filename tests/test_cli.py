@@ -232,3 +232,11 @@ def test_record_is_readable_json(workspace: Workspace) -> None:
     content = json.loads(path.read_text())
     assert content["recipe"]["optimizer"]["name"] == "adam"
     assert str(Path.home()) not in path.read_text()
+
+
+@pytest.mark.usefixtures("own_places")
+def test_a_run_asked_for_by_name_that_cannot_start_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = ["run", "--model", "ranjan_1", "--protocol", "ckplus_subject", "--recipe", "paper", "--device", "cpu"]
+    assert cli.main([*wanted, "--dry-run"]) == 0
+    assert cli.main(wanted) == 2
+    assert "ranjan_1.paper on ckplus_subject, seed 0 can't run: ckplus was not found" in capsys.readouterr().err
