@@ -75,6 +75,8 @@ CSS = f"""
 .label-wrap, .show-api, .checkbox-container {{ min-height: 24px; }}
 .download-link {{ display: inline-block; padding-block: 4px; }}
 footer .divider {{ display: none; }}
+/* Two dozen networks would otherwise be listed up to the tabs and over them. */
+div.options {{ max-height: 16rem !important; }}
 {BARS_CSS}{try_it.CSS}{live.CSS}{board.CSS}{batch.CSS}{about.CSS}
 """
 
