@@ -66,9 +66,11 @@ def space(spec: ModelSpec, recipe: Recipe) -> dict[str, Range]:
         FerBenchError: the recipe does not train a network from scratch, or there is no network.
     """
     optimizer = recipe.optimizer
-    if optimizer is None or recipe.pretrained != "none" or recipe.teachers:
-        how = f"starts from {recipe.pretrained} weights"
-        how = "is fitted in one go" if optimizer is None else "has teachers" if recipe.teachers else how
+    if optimizer is None or recipe.teachers or recipe.pretrained != "none":
+        if optimizer is None:
+            how = "is fitted in one go"
+        else:
+            how = "has teachers" if recipe.teachers else f"starts from {recipe.pretrained} weights"
         raise FerBenchError(f"{spec.name}.{recipe.name} {how}: tune takes recipes that train a network from scratch")
     network_cost(spec, 7, dict(recipe.model_options))
     ranges = {"lr": Range(optimizer.lr / 10, optimizer.lr * 10)}
