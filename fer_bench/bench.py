@@ -79,9 +79,9 @@ class RunRequest:
     def sources(self) -> tuple[tuple[str, str, str], ...]:
         """The rows whose shipped networks it starts from or learns from."""
         recipe = self.resolved_recipe()
-        start = self.spec.source or (self.spec.name, "fer_bench")
-        names = [".".join(start)] if recipe.pretrained == "fer2013" else []
-        return tuple(("fer2013", *name.split(".", 1)) for name in (*names, *recipe.teachers))  # type: ignore[misc]
+        starts = [self.spec.source or (self.spec.name, "fer_bench")] if recipe.pretrained == "fer2013" else []
+        teachers = [teacher.split(".") for teacher in recipe.teachers]
+        return tuple(("fer2013", model, name) for model, name in (*starts, *teachers))
 
     @property
     def name(self) -> str:

@@ -237,17 +237,13 @@ class Trainer:
         """
         share, order = self._mixing(len(targets), epoch, step)
         if self._replayed is None:
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate
-            loss, logits = self._update(inputs, targets, share, order)
+            answer = self._update(inputs, targets, rate, share, order)
         else:
             numbers = (torch.full((), number, device=self.device) for number in (rate, share))
-            loss, logits = self._replayed(
-                self._update_at, inputs, targets, *numbers, *(() if order is None else (order,))
-            )
+            answer = self._replayed(self._update, inputs, targets, *numbers, *(() if order is None else (order,)))
         if self._average is not None:
             self._average.update(self.network, step=epoch * per_epoch + step)
-        return loss.detach(), logits.detach()
+        return answer
 
     def _mixing(self, n: int, epoch: int, step: int) -> tuple[float, Tensor | None]:
         """Mixup's share of each image of a batch, and the order of those that it is mixed with, if it is."""
@@ -257,18 +253,20 @@ class Trainer:
         share = float(rng.beta(self._recipe.mixup, self._recipe.mixup))
         return share, on_device(rng.permutation(n), self.device)
 
-    def _update_at(
-        self, inputs: Tensor, targets: Tensor, rate: Tensor, share: Tensor, order: Tensor | None = None
+    def _update(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        rate: float | Tensor,
+        share: float | Tensor,
+        order: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The same with numbers that are on the device, where a replay reads them."""
+        """Forward, backward and the optimiser's step: the loss and the logits, detached.
+
+        To be replayed, it is given its numbers on the device, where a replay reads them.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        return self._update(inputs, targets, share, order)
-
-    def _update(
-        self, inputs: Tensor, targets: Tensor, share: float | Tensor, order: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Forward, backward and the optimiser's step: the loss and the logits, detached."""
         recipe = self._recipe
         if order is not None:
             inputs = share * inputs + (1 - share) * inputs[order]
