@@ -119,9 +119,9 @@ def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
     replayed = trained[0].device.type == "cuda"
     rate = torch.tensor(options.lr, device=trained[0].device) if replayed else options.lr
     if options.name == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=options.momentum, nesterov=options.nesterov, fused=replayed)
+        return torch.optim.SGD(groups, lr=rate, momentum=options.momentum, nesterov=options.nesterov, fused=True)
     kind = torch.optim.AdamW if options.name == "adamw" else torch.optim.Adam
-    return kind(groups, lr=rate, betas=options.betas, fused=replayed, capturable=replayed)
+    return kind(groups, lr=rate, betas=options.betas, fused=True, capturable=replayed)
 
 
 class Trainer:
