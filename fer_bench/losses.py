@@ -29,9 +29,15 @@ def classification_loss(loss: Loss, logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), targets, label_smoothing=loss.smoothing)
 
 
-def l2_penalty(loss: Loss, network: nn.Module) -> Tensor | float:
-    """l2 / 2 times the squared norm of all kernels (Ranjan, equation 3.1), not of biases or batch norms."""
+@torch.no_grad()
+def add_l2_gradient(loss: Loss, network: nn.Module) -> None:
+    """Add the gradient of l2 / 2 times the squared norm of all kernels (Ranjan, equation 3.1) to theirs.
+
+    Biases and batch norms have no such term. The gradient is the kernel times l2; autograd would find the same in
+    several passes over millions of weights. Kernels without a gradient are left alone.
+    """
     if not loss.l2:
-        return 0.0
-    kernels = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
-    return 0.5 * loss.l2 * torch.stack([kernel.square().sum() for kernel in kernels]).sum()
+        return
+    for parameter in network.parameters():
+        if parameter.ndim > 1 and parameter.grad is not None:
+            parameter.grad.add_(parameter, alpha=loss.l2)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fer_bench import registry
 from fer_bench.errors import FerBenchError
-from fer_bench.losses import classification_loss, l2_penalty
+from fer_bench.losses import add_l2_gradient, classification_loss
 from fer_bench.predict import float32, on_device
 from fer_bench.replay import Replayed
 from fer_bench.specs import ModelSpec, Recipe, Schedule
@@ -276,7 +276,8 @@ class Trainer:
         loss = share * classification_loss(recipe.loss, logits, targets)
         if order is not None:
             loss = loss + (1 - share) * classification_loss(recipe.loss, logits, targets[order])
-        torch.autograd.backward(loss + l2_penalty(recipe.loss, self.network))
+        torch.autograd.backward(loss)
+        add_l2_gradient(recipe.loss, self.network)
         if recipe.clip_grad_norm is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_grad_norm)
         self._optimizer.step()

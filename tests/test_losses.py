@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fer_bench.losses import classification_loss, l2_penalty, l2_svm
+from fer_bench.losses import add_l2_gradient, classification_loss, l2_svm
 from fer_bench.specs import Loss
 
 
@@ -78,21 +78,28 @@ def test_half_precision_logits_are_scored_in_single(loss: Loss) -> None:
     torch.testing.assert_close(value, classification_loss(loss, half.float(), targets))
 
 
-def test_l2_penalty_is_of_the_trained_kernels_only() -> None:
-    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3))
-    for parameter in network.parameters():
-        nn.init.constant_(parameter, 2.0)
-    with torch.no_grad():
-        assert float(l2_penalty(Loss(l2=0.1), network)) == pytest.approx(0.1 / 2 * 4 * (18 + 24))
-        network[0].requires_grad_(False)
-        assert float(l2_penalty(Loss(l2=0.1), network)) == pytest.approx(0.1 / 2 * 4 * 24)
-        assert l2_penalty(Loss(), network) == 0
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_l2_gradient_is_that_of_half_the_trained_kernels_squared_norm(frozen: bool) -> None:
+    first, last = nn.Conv2d(1, 2, 3), nn.Linear(8, 3)
+    network = nn.Sequential(first, nn.BatchNorm2d(2), nn.Flatten(), last)
+    first.requires_grad_(not frozen)
+    trained = [layer.weight for layer in (first, last) if layer.weight.requires_grad]
+    data = network(torch.rand(5, 1, 4, 4)).square().sum()
+    penalty = 0.3 / 2 * torch.stack([kernel.square().sum() for kernel in trained]).sum()
+    inputs = [p for p in network.parameters() if p.requires_grad]
+    expected = torch.autograd.grad(data + penalty, inputs, retain_graph=True)
+
+    torch.autograd.backward(data)
+    add_l2_gradient(Loss(l2=0.3), network)
+    torch.testing.assert_close([p.grad for p in inputs], list(expected))
+    assert (first.weight.grad is None) is frozen
 
 
-def test_the_gradient_of_the_l2_penalty_is_the_kernel_times_l2() -> None:
+def test_without_an_l2_term_gradients_stay() -> None:
     layer = nn.Linear(4, 3)
-    penalty = l2_penalty(Loss(l2=0.3), layer)
-    assert isinstance(penalty, Tensor)
-    torch.autograd.backward(penalty)
-    assert layer.weight.grad is not None and layer.bias.grad is None
-    torch.testing.assert_close(layer.weight.grad, 0.3 * layer.weight.detach())
+    add_l2_gradient(Loss(l2=0.3), layer)  # before any backward pass there is nothing to add to
+    torch.autograd.backward(layer(torch.rand(2, 4)).sum())
+    assert layer.weight.grad is not None
+    before = layer.weight.grad.clone()
+    add_l2_gradient(Loss(), layer)
+    assert torch.equal(layer.weight.grad, before)
