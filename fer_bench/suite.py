@@ -49,7 +49,7 @@ TABLE = (
     Entry(("hog_cnn_2", "hog_cnn_4"), ("paper", "no_hog", "fer_bench")),
     Entry(("ranjan_2",), ("paper", "no_augment", "l2svm", "fer_bench"), ("paper", "l2svm", "fer_bench")),
     Entry(("ranjan_2_forest",), ("paper",)),
-    Entry(("leng_cnn",), sfew=("paper", "face_crop", "fer_bench")),
+    Entry(("leng_cnn",), sfew=("paper", "face_crop")),
     Entry(("resnet18",), ("fer_bench", "record"), ("from_fer2013",), ("from_fer2013_frozen", "from_fer2013")),
     Entry(("resnet50",), ("fer_bench",), (), ("from_fer2013_frozen", "from_fer2013")),
     Entry(

@@ -34,7 +34,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fer_bench.models._recipes import modern
 from fer_bench.models._table import Conv, Dense, Dropout, Flatten, Norm, Pool, Relu, Table
 from fer_bench.specs import ModelSpec, Optimizer, Recipe, Reported
 
@@ -67,8 +66,6 @@ PAPER = Recipe(
     optimizer=Optimizer(name="adam", lr=1e-3),
     normalisation="half",
 )
-WHOLE = "Whole frames, and the last epoch: the fifty frames that could select can't tell epochs apart."
-OWN_RECIPE = replace(modern(epochs=60, lr=1e-3, batch_size=16, ema=0.98, note=WHOLE), select="last")
 LENG = (
     "Leng, Towards Facial Expression Recognition: Neural Networks with Bimodal Distribution Removal and "
     "Convolutional Neural Networks"
@@ -209,7 +206,6 @@ SPECS: tuple[ModelSpec, ...] = (
         recipes=(
             PAPER,
             replace(PAPER, name="face_crop", note="The paper's recipe on detected faces.", crop="viola_jones"),
-            OWN_RECIPE,
         ),
         # convolutions and their norms 287,904 + dense 6,553,728 + 903
         parameters=6_842_535,

@@ -34,7 +34,7 @@ MLP, MLP_BDR, NORMALISED, NORMALISED_BDR, SGD, ORIGINAL = (
     Ref("leng_mlp", PROTOCOL, recipe, SEEDS)
     for recipe in ("paper", "paper_bdr", "paper_normalised", "paper_normalised_bdr", "sgd", "paper_bdr_original_start")
 )
-CNN, FACE, OURS = (Ref("leng_cnn", PROTOCOL, recipe) for recipe in ("paper", "face_crop", "fer_bench"))
+CNN, FACE = Ref("leng_cnn", PROTOCOL), Ref("leng_cnn", PROTOCOL, "face_crop")
 FROZEN, TUNED = (
     tuple(Ref(f"resnet{depth}_224", PROTOCOL, f"from_imagenet_{how}") for depth in (18, 50, 101))
     for how in ("frozen", "finetuned")
@@ -255,7 +255,6 @@ PAPER = Paper(
                 for name, ref in (
                     ("self-designed CNN, whole frame", CNN),
                     ("self-designed CNN, face cut out", FACE),
-                    ("self-designed CNN, whole frame, by our own recipe", OURS),
                     ("MLP, normalised", NORMALISED),
                     (
                         "MLP, normalised, on our own features",
