@@ -13,7 +13,7 @@ import pytest
 import tiny
 import torch
 from conftest import fake_dataset
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.svm import SVC
@@ -137,6 +137,8 @@ def test_removal_ends_the_training() -> None:
 
 @settings(max_examples=30)
 @given(st.lists(st.floats(0, 30), min_size=1, max_size=40))
+@example([5e-324])
+@example([0.0])
 def test_a_row_counts_every_error(errors: list[float]) -> None:
     row = _row(1, np.array(errors), 0.5, np.ones(len(errors), dtype=bool))
     assert sum(row[f"errors_{number:02d}"] for number in range(BINS)) == len(errors)

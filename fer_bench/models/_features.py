@@ -171,7 +171,7 @@ def _row(epoch: int, errors: Float64Array, accuracy: float, kept: npt.NDArray[np
     are left out from here on, and `kept` remain.
     """
     largest = float(errors.max())
-    counts, _ = np.histogram(errors, bins=BINS, range=(0, largest or 1))
+    counts, _ = np.histogram(errors, bins=BINS, range=(0, max(largest, np.finfo(np.float64).tiny)))
     return {
         "epoch": float(epoch),
         "train_loss": float(errors.mean()),
