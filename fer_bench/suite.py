@@ -42,7 +42,7 @@ TABLE = (
         ),
     ),
     Entry(("attentional_cnn", "attentional_cnn_wide"), ("paper", "no_transformer", "fer_bench")),
-    Entry(("attentional_cnn",), ("distilled",)),
+    Entry(("attentional_cnn", "lin_shi"), ("distilled",)),
     Entry(("marrugat_1", "marrugat_2", "marrugat_3", "marrugat_4"), ("paper", "fer_bench")),
     Entry(("ranjan_1",), ("paper", "l2svm", "fer_bench"), ("paper", "l2svm", "fer_bench")),
     Entry(("lin_shi",), ("paper", "no_batch_norm", "no_dropout", "fer_bench"), ("fer_bench",)),
