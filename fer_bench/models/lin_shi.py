@@ -65,8 +65,7 @@ OWN = modern(epochs=50, lr=2e-3, augmentation="modern_light")
 DISTILLED = replace(
     OWN,
     name="distilled",
-    note="As fer_bench, but half of each target is the mean answer of three networks, two to fifty times larger, that "
-    "do not know the training faces by heart.",
+    note="As fer_bench, but half of each target is the mean answer of three networks, two to fifty times larger.",
     datasets=("fer2013", "synthetic"),
     teachers=("resnet18.record", "marrugat_4.fer_bench", "attentional_cnn_wide.fer_bench"),
     taught=0.5,
