@@ -113,6 +113,12 @@ def test_the_lowest_seed_is_shown(workspace: Workspace, make_record: MakeRecord)
     assert find_run(workspace, "lin_shi", "fer2013").record.seed == 2
 
 
+def test_a_seed_of_an_older_recipe_is_not_shown(workspace: Workspace, make_record: MakeRecord) -> None:
+    make_record(workspace, seed=0, recipe_digest="an older recipe", finished="2025-01-01")
+    make_record(workspace, seed=1)
+    assert find_run(workspace, "lin_shi", "fer2013").record.seed == 1
+
+
 def test_another_data_set_is_refused(workspace: Workspace, make_record: MakeRecord) -> None:
     make_record(workspace)
     run, dataset = find_run(workspace, "lin_shi", "fer2013"), fake_dataset("fer2013")

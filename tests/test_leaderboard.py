@@ -162,6 +162,21 @@ def test_partial_data_are_shown_but_not_ranked(workspace: Workspace, make_record
     assert board["lin_shi"]["rank"] == 1
 
 
+def test_a_run_without_a_selection_part_leaves_the_board_readable(
+    workspace: Workspace, make_record: MakeRecord
+) -> None:
+    """As of FER2013 files that hold Training and PrivateTest alone."""
+    make_record(workspace, "lin_shi")
+    record = make_record(workspace, "ranjan_1")
+    path = workspace.record_path(*record.row, 0)
+    arrays = read_arrays(path.with_suffix(".npz"))
+    arrays |= {name: array[:0] for name, array in arrays.items() if name.startswith("select_")}
+    predictions = record.predictions.model_copy(update={"sha256": arrays_digest(arrays)})
+    write_record(path, record.model_copy(update={"predictions": predictions}), arrays)
+    board = by("model", leaderboard.build(workspace))
+    assert pd.isna(board["ranjan_1"]["calibrated_error"]) and not pd.isna(board["lin_shi"]["calibrated_error"])
+
+
 @pytest.mark.parametrize("damage", [b"{", b"{}", b'{"schema_version": 2}'])
 def test_a_corrupt_record_is_named_and_nothing_is_written(
     workspace: Workspace, make_record: MakeRecord, damage: bytes
@@ -581,6 +596,21 @@ def test_compare_takes_the_lowest_common_seed(workspace: Workspace, make_record:
     assert pair("lin_shi", "ranjan_1") == ("2", "2")
     assert pair("lin_shi@10", "ranjan_1") == ("10", "10")
     assert pair("lin_shi@0", "ranjan_1") == ("0", "2")
+
+
+def test_compare_leaves_out_what_the_board_does(workspace: Workspace, make_record: MakeRecord) -> None:
+    make_record(workspace, seed=0, recipe_digest="an older recipe", finished="2025-01-01")
+    make_record(workspace, seed=1)
+    make_record(workspace, "ranjan_1")
+    assert leaderboard.compare(workspace, "lin_shi", "ranjan_1", "fer2013").a == "lin_shi.paper@1"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(999, "999"), (999_499, "999k"), (999_600, "1M"), (1_240_000, "1.24M"), (999_999_999, "1G")],
+)
+def test_counts_are_written_in_three_digits(value: int, words: str) -> None:
+    assert text.count(value) == words
 
 
 @pytest.mark.parametrize(

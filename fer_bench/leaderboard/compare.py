@@ -8,7 +8,7 @@ import numpy as np
 
 from fer_bench import stats
 from fer_bench.errors import FerBenchError, UnknownNameError
-from fer_bench.leaderboard.rows import Run
+from fer_bench.leaderboard.rows import Run, row_of
 from fer_bench.protocols import get_protocol
 from fer_bench.records import Workspace, list_records, read_record
 
@@ -89,11 +89,12 @@ def compare(workspace: Workspace, a: str, b: str, protocol: str) -> Comparison:
         FerBenchError: a model with several recipes, a seed that was not run, or different test images.
     """
     get_protocol(protocol)
-    rows: dict[str, dict[int, Run]] = {}
+    found: dict[str, list[Run]] = {}
     for path in list_records(workspace):
         if path.parts[-3] == protocol:
-            record = read_record(path)
-            rows.setdefault(f"{record.model}.{record.recipe_name}", {})[record.seed] = Run(path, record)
+            run = Run(path, read_record(path))
+            found.setdefault(f"{run.record.model}.{run.record.recipe_name}", []).append(run)
+    rows = {name: {run.record.seed: run for run in row_of(runs).runs} for name, runs in found.items()}
     if not rows:
         raise FerBenchError(f"no records on {protocol} in {workspace.records}: run something on it first")
     name_a, runs_a = _choose(a, rows, protocol)

@@ -17,7 +17,7 @@ from fer_bench import registry
 from fer_bench.data.dataset import FaceDataset, IntArray, UInt8Array
 from fer_bench.errors import FerBenchError, UnknownNameError
 from fer_bench.labels import DISPLAY_ORDER
-from fer_bench.leaderboard.rows import Run
+from fer_bench.leaderboard.rows import Run, row_of
 from fer_bench.plots import ACCENT, ACCENT_DARK, CLASS_COLOURS
 from fer_bench.records import Workspace, list_records, read_record
 
@@ -57,7 +57,7 @@ def find_run(workspace: Workspace, model: str, protocol: str, recipe: str | None
     if recipe is not None and recipe not in recipes:
         raise UnknownNameError(f"recipe of {model} with a record on {protocol}", recipe, recipes)
     runs = [Run(path, read_record(path)) for path in rows[f"{model}.{recipe or recipes[0]}"]]
-    return min(runs, key=lambda run: run.record.seed)
+    return row_of(runs).runs[0]
 
 
 def default_path(workspace: Workspace, run: Run) -> Path:

@@ -140,7 +140,8 @@ class Run:
     @cached_property
     def temperatures(self) -> list[float]:
         """Each fold's, see `scoring.temperatures`; empty where there is no `select` that training did not see."""
-        if "select_plain" not in self.arrays or any(fold.trained_on_select for fold in self.record.folds):
+        unseen = not any(fold.trained_on_select for fold in self.record.folds)
+        if not (unseen and len(self.arrays.get("select_plain", ()))):  # partial data may have no such part
             return []
         return scoring.temperatures(self.arrays)
 

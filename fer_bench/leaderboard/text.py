@@ -43,7 +43,7 @@ def count(value: int | float) -> str:
     if pd.isna(value):
         return ""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= size:
+        if value >= 0.9995 * size:  # what three digits round up to it
             return f"{value / size:.3g}{unit}"
     return str(int(value))
 

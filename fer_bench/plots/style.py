@@ -70,7 +70,7 @@ def as_number(value: float) -> str:
     if not math.isfinite(value):
         return "\N{EN DASH}"
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
+        if abs(value) >= 0.9995 * size:  # what three digits round up to it
             return f"{value / size:.3g}{unit}"
     return f"{value:.3g}"
 
