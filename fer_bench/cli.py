@@ -251,7 +251,10 @@ def _run(options: argparse.Namespace) -> int:
         requests = _requests(template, models, protocols, options)
     compute = engine.slots(Compute.detect(options.device), options.jobs)
     if options.quick and not options.dry_run:
-        shutil.rmtree(workspace.root, ignore_errors=True)  # what an earlier trial left is worth nothing
+        # What an earlier trial of the same left is worth nothing; a network that they start from may be there.
+        own = [folder for request, _ in requests for folder in (request.record_path.parent, request.folder)]
+        for folder in [workspace.root] if options.all else own:
+            shutil.rmtree(folder, ignore_errors=True)
     items = engine.plan(requests, compute, print, fetch=not options.dry_run)
     _print_plan(items, options.jobs)
     todo = [item for item in items if item.state == "to do"]
@@ -435,6 +438,8 @@ def _tune(options: argparse.Namespace) -> int:
     started = time.monotonic()
     with tune.searching(request, options.folds, say=print) as search:
         print(f"searching {', '.join(f'{name} {where}' for name, where in search.space.items())}")
+        if search.caveat:
+            print(search.caveat)
         while len(trials := search.trials()) < options.trials:
             longest = max((trial.seconds for trial in trials), default=0.0)
             if options.budget is not None and time.monotonic() - started + longest > options.budget:

@@ -2,7 +2,8 @@
 
 Lin & Shi drew Adam's rate, its betas "and other hyperparameters" at random; the report on attentional networks
 cross-validated. Neither names ranges: those of `space` are ours. Optuna draws and stores the trials, so that a
-search goes on where it was stopped. A trial is handed training and selection images only, never the test part.
+search goes on where it was stopped. A trial is handed training and selection images of a protocol's first fold
+only, never its test part; where other folds test what the first one trains on, the recipe that is written says so.
 """
 
 from __future__ import annotations
@@ -145,14 +146,30 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """An open search, see `searching`; `data` is all that its trials see."""
+    """An open search, see `searching`.
+
+    Attributes:
+        data: all that its trials see, a part each.
+        seen: the share of the protocol's test images, of all folds together, that are among it.
+    """
 
     request: bench.RunRequest
     folds: int
     space: Mapping[str, Range]
     data: list[TrainingData]
+    seen: float
     folder: Path
     study: optuna.Study
+
+    @property
+    def caveat(self) -> str:
+        """What a score of the chosen recipe on the same protocol is not; empty if there is nothing to say."""
+        if not self.seen:
+            return ""
+        return (
+            f"The search saw {100 * self.seen:.0f}% of the images that {self.request.protocol} tests, those of other "
+            "folds than the first: a score there is too good."
+        )
 
     def trials(self) -> list[Trial]:
         """The finished ones, by number (from 1)."""
@@ -241,7 +258,9 @@ def searching(
     with lock:
         study = _study(folder, plan)
         images = [bench.training_data(spec, dataset, fold, recipe) for fold in searched]
-        yield Search(request, folds, ranges, images, folder, study)
+        visible = np.concatenate([indices for fold in searched for indices in (fold.train, fold.select)])
+        tested = np.concatenate([fold.test for fold in protocol.folds(dataset)])
+        yield Search(request, folds, ranges, images, float(np.isin(tested, visible).mean()), folder, study)
 
 
 def _study(folder: Path, plan: Mapping[str, Any]) -> optuna.Study:
@@ -312,8 +331,9 @@ def write_module(search: Search, path: Path) -> None:
     how = f"in {search.folds}-fold cross-validation" if search.folds else "on select"
     note = (
         f"{request.spec.name}.{recipe.name} but for what a random search on {request.protocol} chose: trial "
-        f"{best.number} of {len(trials)} ({diverged} diverged), seed {request.seed}, {100 * best.accuracy:.2f}% {how}."
-    )
+        f"{best.number} of {len(trials)} ({diverged} diverged), seed {request.seed}, {100 * best.accuracy:.2f}% {how}. "
+        f"{search.caveat}"
+    ).strip()
     text = f'''{FIRST_LINE}
 
 python -m fer_bench run --spec {path.stem}:SPEC --protocol {request.protocol} --recipe tuned

@@ -102,6 +102,21 @@ def test_quick_run_is_kept_apart_from_the_board(workspace: Workspace, capsys: py
     assert not workspace.leaderboard.exists()
 
 
+def test_quick_run_keeps_the_networks_that_it_starts_from(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = Workspace(workspace.root / "quick")
+    source = quick.weights / "lin_shi.fer_bench.safetensors"
+    source.parent.mkdir(parents=True)
+    source.write_bytes(b"of an earlier trial")
+    record = quick.record_path("synthetic", "attentional_cnn", "paper", 0)
+    record.parent.mkdir(parents=True)
+    record.write_text("of an earlier trial")
+    assert cli.main(["run", "--model", "attentional_cnn", "--quick"]) == 0
+    assert "1 finished" in capsys.readouterr().out
+    assert source.exists()
+
+
 def test_a_failed_run_does_not_stop_the_rest(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,6 +218,19 @@ def test_score_refuses_wrong_predictions(
     path = _predictions(tmp_path / "mine.csv", change)
     assert cli.main(["score", str(path), "--protocol", "synthetic", "--name", "mine"]) == 2
     assert words in capsys.readouterr().err
+    assert not workspace.leaderboard.exists()
+
+
+@pytest.mark.parametrize("name", ["mine.zip", "mine.csv.xz", "mine.tar", "mine.csv"])
+def test_score_refuses_what_is_no_csv(
+    workspace: Workspace, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    text = _predictions(tmp_path / "right.csv").read_text()
+    path.write_text(text.replace("0.70", "9" * 400) if name == "mine.csv" else "\x00\x01 nothing")
+    assert cli.main(["score", str(path), "--protocol", "synthetic", "--name", "mine"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"fer_bench: {path}: ") and error.count("\n") == 1
     assert not workspace.leaderboard.exists()
 
 

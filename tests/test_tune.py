@@ -171,6 +171,19 @@ def test_cross_validation_stays_in_the_training_part(protocol: str) -> None:
         tune.parts(get_protocol(protocol), dataset, 100)
 
 
+@pytest.mark.parametrize(("protocol", "folds"), [("synthetic", 1), ("ckplus_subject", 10), ("sfew_2fold", 2)])
+def test_what_other_folds_test_is_said(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, protocol: str, folds: int
+) -> None:
+    monkeypatch.setattr(data, "load", lambda *_, **__: fake_dataset(protocol))
+    request = replace(_request(workspace, "ranjan_1", "paper"), protocol=protocol)
+    with tune.searching(request) as search:
+        # Each image is tested once, and the trials see all but those of the first fold.
+        assert search.seen == pytest.approx(1 - 1 / folds if folds > 1 else 0, abs=0.02)
+        assert search.caveat.startswith(f"The search saw {100 * search.seen:.0f}% of the images" if folds > 1 else "")
+        assert bool(search.caveat) == (folds > 1)
+
+
 # going on
 
 
