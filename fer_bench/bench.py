@@ -184,9 +184,8 @@ def run(
     if recipe.estimator is not None:
         compute = replace(compute, device="cpu", bf16=False)  # where scikit-learn works; the record says so
     request.folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(request.folder / "lock")
     try:
-        lock.acquire(timeout=0)
+        lock = filelock.FileLock(request.folder / "lock").acquire(timeout=0)
     except filelock.Timeout as error:
         raise FerBenchError(f"{request.name}: another process is at work on it; wait for it or stop it") from error
     with lock:
@@ -287,13 +286,15 @@ def missing_sources(request: RunRequest) -> list[tuple[str, str, str]]:
 
 
 def how_to_get(request: RunRequest) -> str:
-    """What makes the first network that it needs and that is not here."""
+    """What makes or fetches the first network that it needs and that is not here."""
     protocol, model, recipe = missing_sources(request)[0]
-    return (
-        f"needs {model}.{recipe}.safetensors, which is not there: "
-        f"run `python -m fer_bench run --model {model} --protocol {protocol} --recipe {recipe}"
-        f"{' --quick' if request.quick else ''}` first"
+    run = (
+        f"`python -m fer_bench run --model {model} --protocol {protocol} --recipe {recipe}"
+        f"{' --quick' if request.quick else ''}`"
     )
+    folder = request.place.record_path(protocol, model, recipe, 0).parent
+    how = f"{weights.FETCH}; {run} makes it anew once {folder} is deleted" if folder.exists() else f"run {run} first"
+    return f"needs {model}.{recipe}.safetensors, which is not there: {how}"
 
 
 def _initial_state(request: RunRequest, spec: ModelSpec, recipe: Recipe) -> dict[str, torch.Tensor] | None:

@@ -222,7 +222,7 @@ def _cost(spec: ModelSpec, recipe: Recipe) -> tuple[int, int]:
     return provenance.network_cost(spec, 7, dict(recipe.model_options))
 
 
-def budgeted(items: Sequence[PlanItem], seconds: float | None, started: float) -> Callable[[PlanItem], bool]:
+def budgeted(seconds: float | None, started: float) -> Callable[[PlanItem], bool]:
     """Whether the next run's estimate still fits; without a budget everything does."""
     return lambda item: seconds is None or time.monotonic() - started + item.seconds <= seconds
 
@@ -270,7 +270,7 @@ def in_processes(
     waiting = list(items)
     running: dict[Connection, tuple[bench.RunRequest, SpawnProcess]] = {}
     stopped: Stopped = {}
-    fits = budgeted(items, budget, time.monotonic())
+    fits = budgeted(budget, time.monotonic())
     try:
         while waiting or running:
             while len(running) < jobs:

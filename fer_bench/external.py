@@ -103,7 +103,7 @@ def _read_predictions(path: Path, labels: LabelSet, folds: int) -> dict[tuple[in
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, dtype={"id": str, "fold": str})
+        table = pd.read_csv(path, dtype={"id": str, "fold": str}, compression=None)
     except (OSError, ValueError) as error:
         raise FerBenchError(f"{path}: not a readable CSV ({error})") from error
     needed = ["id"] if folds == 1 else ["id", "fold"]
@@ -124,7 +124,7 @@ def _read_predictions(path: Path, labels: LabelSet, folds: int) -> dict[tuple[in
             )
         try:
             values = table[list(labels.classes)].to_numpy(dtype=np.float64)
-        except ValueError as error:
+        except (OverflowError, ValueError) as error:
             raise FerBenchError(f"{path}: a probability is not a number ({error})") from error
     wrong = ~np.isfinite(values).all(axis=1) | (values < 0).any(axis=1) | (abs(values.sum(axis=1) - 1) > 1e-3)
     if wrong.any():

@@ -211,6 +211,8 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())  # or a power failure could leave the new name with nothing in it
         os.replace(temporary, path)
+    except BrokenPipeError:  # of who reads what the caller prints
+        raise
     except OSError as error:
         raise FerBenchError(f"can't write {path}: {error.strerror or error}") from error
     finally:

@@ -58,18 +58,6 @@ def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> Int
     return Interval(0.0 if p == 0 else max(0.0, centre - half), 1.0 if p == 1 else min(1.0, centre + half))
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Student's t interval of the mean of independent values, such as the accuracies of several seeds.
-
-    Raises:
-        FerBenchError: fewer than two values, which have no spread.
-    """
-    if len(values) < 2:
-        raise FerBenchError(f"mean_interval: expected two values or more, got {len(values)}")
-    half = _t_quantile(confidence, len(values) - 1) * math.sqrt(variance(values) / len(values))
-    return Interval(fmean(values) - half, fmean(values) + half)
-
-
 def accuracy_interval(accuracies: Sequence[float], n: int, confidence: float = 0.95) -> Interval:
     """The interval of a row of the board: the mean accuracy of k seeds, each on the same n test images.
 

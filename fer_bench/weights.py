@@ -22,6 +22,7 @@ from fer_bench.transforms import Normaliser
 
 FORMAT = "fer_bench/1"
 MANIFEST = "manifest.json"
+FETCH = "its record is here, and `python -m fer_bench weights pull USER/NAME` fetches the network"
 # Dense layers from this size on are most of their file; of marrugat_1's 1024 x 9216, int8 changed 6 of 3589 answers.
 LARGE_DENSE = 4_000_000
 
@@ -192,19 +193,21 @@ def published_name(workspace: Workspace, name: str) -> str:
     shipped = {path.name.removesuffix(".safetensors") for path in workspace.weights.glob("*.safetensors")}
     if name in shipped:
         return name
-    rows = [row for row in shipped if row.rpartition(".")[0] == name]
+    rows = sorted(row for row in shipped if row.rpartition(".")[0] == name)
     if rows:
         return max(rows, key=lambda row: _published_accuracy(workspace, row))
     if name in registry.list_models():
-        raise FerBenchError(f"no weights of {name} are shipped: {how_to_get(name)}")
+        raise FerBenchError(f"no weights of {name} are shipped: {how_to_get(workspace, name)}")
     raise UnknownNameError("model", name, {*shipped, *registry.list_models()})
 
 
-def how_to_get(name: str) -> str:
-    """What makes the network of a registered model that is not shipped, or why it never is."""
-    return (
-        registry.get_spec(name).not_shipped or f"`python -m fer_bench run --model {name} --protocol fer2013` trains it"
-    )
+def how_to_get(workspace: Workspace, name: str) -> str:
+    """What fetches or makes the network of a registered model that is not shipped, or why it never is."""
+    if reason := registry.get_spec(name).not_shipped:
+        return reason
+    if any((workspace.records / "fer2013").glob(f"{name}.*/s*.json")):  # `run` would say that it is done
+        return FETCH
+    return f"`python -m fer_bench run --model {name} --protocol fer2013` trains it"
 
 
 def load_published(workspace: Workspace, name: str) -> Predictor:

@@ -114,7 +114,9 @@ def test_a_plan_that_does_not_fetch_leaves_the_network_alone(
 
 def test_transfer_without_its_source_says_what_to_run(tmp_path: Path) -> None:
     request = replace(_template(tmp_path), model="resnet18", recipe="from_fer2013", protocol="ckplus_subject")
-    assert "--model resnet18 --protocol fer2013 --recipe record --quick`" in bench.how_to_get(request)
+    assert "--model resnet18 --protocol fer2013 --recipe record --quick` first" in bench.how_to_get(request)
+    request.place.record_path("fer2013", "resnet18", "record", 0).parent.mkdir(parents=True)
+    assert "weights pull" in bench.how_to_get(request), "where the run is done it would not be run again"
 
 
 def test_budget_starts_only_what_fits(tmp_path: Path) -> None:

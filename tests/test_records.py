@@ -23,6 +23,7 @@ from fer_bench.records import (
     list_records,
     read_arrays,
     read_record,
+    replacing,
     write_arrays,
     write_bytes,
     write_record,
@@ -79,6 +80,13 @@ def test_a_record_from_before_a_field_came_is_read(written: tuple[RunRecord, Pat
 def test_a_record_can_not_be_changed(written: tuple[RunRecord, Path]) -> None:
     with pytest.raises(ValueError, match="frozen"):
         written[0].seed = 1
+
+
+def test_a_reader_that_left_is_not_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    """`predict --csv out.csv | head` prints while it writes."""
+    with pytest.raises(BrokenPipeError), replacing(tmp_path / "out.csv"):
+        raise BrokenPipeError(32, "Broken pipe")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

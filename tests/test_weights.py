@@ -236,6 +236,24 @@ def test_a_shipped_network_that_is_not_its_records_is_refused(workspace: Workspa
     assert weights.load_published(workspace, "lda").classes, "there is nothing to compare it with"
 
 
+def test_a_name_means_one_network_without_records(workspace: Workspace) -> None:
+    workspace.weights.mkdir(parents=True)
+    for recipe in ("paper", "no_dropout", "fer_bench", "distilled"):
+        (workspace.weights / f"lin_shi.{recipe}.safetensors").write_bytes(b"")
+    assert weights.published_name(workspace, "lin_shi") == "lin_shi.distilled"
+
+
+def test_a_network_whose_record_is_here_is_fetched(workspace: Workspace) -> None:
+    """`run` says that it is done."""
+    with pytest.raises(FerBenchError, match="`python -m fer_bench run --model lin_shi --protocol fer2013` trains it"):
+        weights.published_name(workspace, "lin_shi")
+    record = workspace.record_path("fer2013", "lin_shi", "paper", 0)
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    with pytest.raises(FerBenchError, match="its record is here, and `python -m fer_bench weights pull"):
+        weights.published_name(workspace, "lin_shi")
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_network_is_as_sure_as_its_manifest_says(name: str) -> None:
     """By the same temperature as the board's calibrated error, and with the record's answers."""

@@ -100,7 +100,8 @@ class Context:
     def untrained(self) -> list[tuple[str, str]]:
         """Models that can't be picked: the name, and why not or the command that trains it."""
         shipped = {choice.name.rpartition(".")[0] for choice in self.choices}
-        return [(name, weights.how_to_get(name)) for name in registry.list_models() if name not in shipped]
+        absent = (name for name in registry.list_models() if name not in shipped)
+        return [(name, weights.how_to_get(self.workspace, name)) for name in absent]
 
     def name(self, name: str) -> str:
         """The shipped "model.recipe" that a name means, as `weights.published_name`."""
