@@ -121,9 +121,6 @@ def _plan_one(
         return PlanItem(request, "skipped", missing)
     protocol = get_protocol(request.protocol)
     recipe = request.resolved_recipe()
-    unavailable = bench.pretrained_unavailable(request.spec, recipe, fetch=fetch)
-    if unavailable:
-        return PlanItem(request, "skipped", unavailable)
     if protocol.dataset not in loaded:
         try:
             loaded[protocol.dataset] = data.load(
@@ -140,6 +137,8 @@ def _plan_one(
     record = bench.done(request, dataset)
     if record is not None:
         return PlanItem(request, "done", seconds=record.train_seconds)
+    if unavailable := bench.pretrained_unavailable(request.spec, recipe, fetch=fetch):
+        return PlanItem(request, "skipped", unavailable)
     if recipe.input == "published_features" and (reason := _no_features(dataset, loaded)):
         return PlanItem(request, "skipped", reason)
     return PlanItem(request, "to do", seconds=_estimate(request, recipe, dataset, compute, rates))

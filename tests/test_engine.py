@@ -71,16 +71,35 @@ def test_what_is_fitted_in_one_go_has_an_estimate_too(tmp_path: Path) -> None:
     assert 0 < small.seconds < large.seconds < 600
 
 
-def test_unreachable_imagenet_weights_are_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def from_imagenet(tmp_path: Path, own_places: None, monkeypatch: pytest.MonkeyPatch) -> bench.RunRequest:
+    """A run on drawn frames that starts from ImageNet's weights, which are not here and can't be reached."""
+    drawn_data.expect_counts(monkeypatch, "sfew", {"all": (2,) * 7})
+    drawn_data.write_folder(tmp_path / "sfew", drawn_data.sfew_files())
     monkeypatch.setattr(bench, "_imagenet_cached", lambda name: False)
     monkeypatch.setattr(bench, "_imagenet_reachable", lambda name: False)
-    request = replace(_template(tmp_path), model="resnet18_224", recipe="from_imagenet_frozen", protocol="sfew_2fold")
-    (item,) = engine.plan([(request, "")], CPU)
+    template = replace(_template(tmp_path), data_dir=tmp_path)
+    return replace(template, model="resnet18_224", recipe="from_imagenet_frozen", protocol="sfew_2fold")
+
+
+def test_unreachable_imagenet_weights_are_a_reason(
+    from_imagenet: bench.RunRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (item,) = engine.plan([(from_imagenet, "")], CPU)
     assert item.state == "skipped"
     assert "timm/resnet18.tv_in1k) can't be reached on the Hub" in item.reason
     monkeypatch.setattr(bench, "_imagenet_reachable", lambda name: pytest.fail("asked the network"))
-    (item,) = engine.plan([(request, "")], CPU, fetch=False)
+    (item,) = engine.plan([(from_imagenet, "")], CPU, fetch=False)
     assert "are not here and would be fetched from the Hub" in item.reason
+
+
+def test_what_is_done_needs_no_weights_any_more(
+    from_imagenet: bench.RunRequest, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = make_record(from_imagenet.workspace, from_imagenet.model, from_imagenet.recipe, "sfew_2fold")
+    monkeypatch.setattr(bench, "done", lambda *_: record)
+    (item,) = engine.plan([(from_imagenet, "")], CPU, fetch=False)
+    assert item.state == "done"
 
 
 def test_a_plan_that_does_not_fetch_leaves_the_network_alone(
