@@ -270,6 +270,12 @@ def test_a_scatters_ticks_are_where_they_say(low: float, span: float, cost: floa
         assert float(text.rstrip("kMG")) * units.get(text[-1], 1) == pytest.approx(tick)
 
 
+def test_scatter_names_who_asks_and_the_front() -> None:
+    points = [Point("front", 1, 0.6, named=False), Point("behind", 2, 0.5, named=False), Point("asks", 3, 0.4)]
+    shown = " ".join(draw(plots.scatter(points, "ms")))
+    assert "front" in shown and "asks" in shown and "behind" not in shown
+
+
 def test_scatter_says_what_it_cannot_show() -> None:
     shown = draw(plots.scatter([Point("a", 1, 0.5), Point("b", NAN, 0.5), Point("c", 0, 0.4)], "ms"))
     assert "not shown, no ms: b, c" in shown

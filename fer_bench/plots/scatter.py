@@ -35,7 +35,10 @@ NOTE_LENGTH = 56  # letters on a line
 
 @dataclass(frozen=True)
 class Point:
-    """A dot of `scatter`: `y` with its 95% interval in 0..1, NaN where there is none."""
+    """A dot of `scatter`: `y` with its 95% interval in 0..1, NaN where there is none.
+
+    One that is not `named` gets its name only on the front.
+    """
 
     name: str
     x: float
@@ -43,6 +46,7 @@ class Point:
     low: float = math.nan
     high: float = math.nan
     highlight: bool = False
+    named: bool = True
 
 
 @drawing
@@ -56,7 +60,7 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str = "accuracy") ->
 
     shown = [point for point in points if point.x > 0 and math.isfinite(point.x) and math.isfinite(point.y)]
     missing = [one_line(point.name) for point in points if point not in shown]
-    left, high = 34.0, float(min(210 + 7 * len(shown), 420))
+    left, high = 34.0, float(min(210 + 7 * sum(point.named for point in shown), 420))
     notes = textwrap.wrap(f"not shown, no {x_title}: {', '.join(missing)}", NOTE_LENGTH) if missing else []
     figure = new_figure(18 + high + 36 + 14 * len(notes) + 6 * bool(notes))
     axes = new_axes(figure, left, 18, WIDTH - left - MARGIN, high)
@@ -125,7 +129,8 @@ def _name_points(axes: Axes, points: Sequence[Point], front: Sequence[Point]) ->
                 if left >= frame.x0 and left + wide <= frame.x1 and bottom >= frame.y0 and bottom + 11 <= frame.y1:
                     yield left, bottom, left + wide, bottom + 11
 
-    for point in sorted(points, key=lambda point: (not point.highlight, -point.y, point.name)):
+    named = [point for point in points if point.named or point in front]
+    for point in sorted(named, key=lambda point: (not point.highlight, -point.y, point.name)):
         name, (x, y) = one_line(point.name), place[id(point)]
         wide = text_width(name) * (1.15 if point.highlight else 1)
         free = []

@@ -206,8 +206,8 @@ def view(context: Context, protocol: str) -> tuple[str, str]:
 
 
 def costs(rows: pd.DataFrame) -> str:
-    """Accuracy against parameters and against latency."""
-    drawn = []
+    """Accuracy against parameters and against latency, of each model the best row by name."""
+    drawn, best = [], set(rows.groupby("model")["accuracy"].idxmax())
     for column, title in COSTS:
         points = (
             plots.Point(
@@ -217,15 +217,17 @@ def costs(rows: pd.DataFrame) -> str:
                 row["interval_low"] / 100,
                 row["interval_high"] / 100,
                 highlight=text.rank(row).rstrip("=") == "1",
+                named=index in best,
             )
-            for row in text.records(rows)
+            for index, row in zip(rows.index, text.records(rows), strict=True)
         )
         drawn.append(
             f'<figure class="fb-plot"><h4>Accuracy against {title}</h4>{_scatter(tuple(points), title)}</figure>'
         )
     return (
         f'<div class="fb-costs">{"".join(drawn)}</div><p class="fb-quiet">Whiskers are 95% intervals; coloured are '
-        "the rows that share the first rank; the line joins those that nothing cheaper beats.</p>"
+        "the rows that share the first rank; the line joins those that nothing cheaper beats. Named are these and the "
+        "best row of each model.</p>"
     )
 
 
