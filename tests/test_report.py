@@ -80,7 +80,7 @@ def test_without_its_records_a_page_says_what_makes_them(
     make_record(workspace, "lin_shi", "fer_bench", "ckplus_subject")  # no page's
     written = page(workspace, name)
     assert not written.figures
-    assert "None of the paper's" in written.markdown and "## Made from" not in written.markdown
+    assert "none has been run here yet." in written.markdown and "## Made from" not in written.markdown
     assert "nan" not in written.markdown
     commands = re.findall(r"^(\d+)\. `python -m fer_bench (run [^`]+)`$", written.markdown, re.M)
     numbers = {int(n) for n, _ in commands}
@@ -115,7 +115,7 @@ def test_a_cell_has_the_papers_number_ours_and_the_difference(workspace: Workspa
     assert [float(n) for n in shown.replace("(", " ").split()] == pytest.approx([ours, low, high], abs=0.06)
     assert rows[0][4] == "58.60" and rows[0][6] == f"+{ours - 58.6:.2f}"
     assert rows[1][4:] == ["55.60", rows[1][5], ""] and "to run" in rows[1][5]
-    assert "ours is higher in 1, lower in none" in page(workspace, "lin_shi").markdown
+    assert "6 test accuracies; 1 has been run here: ours is higher." in page(workspace, "lin_shi").markdown
 
 
 def test_a_papers_number_in_our_interval_is_a_tie(workspace: Workspace, make_record: MakeRecord) -> None:
@@ -123,7 +123,7 @@ def test_a_papers_number_in_our_interval_is_a_tie(workspace: Workspace, make_rec
     markdown = page(workspace, "lin_shi").markdown
     *_, difference = table(markdown, "Section 5: the CNN and what it owes to its parts")[1]
     assert difference.endswith("\N{ALMOST EQUAL TO}") and READING in markdown
-    assert "in 1 the paper's lies in our 95% interval" in markdown
+    assert "1 has been run here: the paper's lies in our 95% interval." in markdown
 
 
 def test_pages_fill_as_records_appear_and_stale_figures_go(workspace: Workspace, make_record: MakeRecord) -> None:

@@ -32,7 +32,7 @@ def _imbalance(row: Row) -> Finding:
     i = row.first.classes.index(most)
     return Finding(
         f"Most often it answers {most} ({predicted[i] / predicted.sum():.0%} of the answers, "
-        f"{true[i] / true.sum():.0%} of the images); never: {words(never)}."
+        f"{true[i] / true.sum():.0%} of the images); {f'never {words(never)}' if never else 'no class is never its answer'}."
     )
 
 

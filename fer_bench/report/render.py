@@ -13,7 +13,7 @@ from fer_bench.leaderboard.rows import Row
 from fer_bench.protocols import PROTOCOLS
 from fer_bench.records import Workspace
 from fer_bench.report import figures
-from fer_bench.report.measures import ACCURACY, between, signed
+from fer_bench.report.measures import ACCURACY, between, signed, words
 from fer_bench.report.paper import Cell, Claim, Claims, Evidence, Figure, Maps, Note, Number, Paper, Ref, Table, Value
 
 READING = (
@@ -140,13 +140,21 @@ def _summary(paper: Paper, evidence: Evidence) -> str:
     run = [(evidence.row(number.ref), paper) for (_, paper), number in stated.items()]
     ours = [(ACCURACY.of(row), paper / 100) for row, paper in run if row is not None and paper is not None]
     if not ours:
-        return f"None of the paper's {len(stated)} test accuracies has been run here yet."
+        return f"The paper states {_accuracies(len(stated))}; none has been run here yet."
     above, below = sum(value.low > paper for value, paper in ours), sum(value.high < paper for value, paper in ours)
-    return (
-        f"Of the paper's {len(stated)} test accuracies {len(ours)} {'has' if len(ours) == 1 else 'have'} been run "
-        f"here: ours is higher in {above or 'none'}, lower in {below or 'none'}, and in "
-        f"{len(ours) - above - below or 'none'} the paper's lies in our 95% interval."
-    )
+    where = {
+        "ours is higher": above,
+        "ours is lower": below,
+        "the paper's lies in our 95% interval": len(ours) - above - below,
+    }
+    found = [f"in {count} {what}" if len(ours) > 1 else what for what, count in where.items() if count]
+    run = "all" if len(ours) == len(stated) > 1 else len(ours)
+    been = "it has" if len(stated) == 1 else f"{run} {'has' if len(ours) == 1 else 'have'}"
+    return f"The paper states {_accuracies(len(stated))}; {been} been run here: {words(found)}."
+
+
+def _accuracies(count: int) -> str:
+    return f"{count} test accuracies" if count != 1 else "one test accuracy"
 
 
 def _finding(claim: Claim, evidence: Evidence, todo: _Todo) -> tuple[str, str]:
