@@ -30,9 +30,10 @@ def _imbalance(row: Row) -> Finding:
     never = [name for name, count in zip(row.first.classes, predicted, strict=True) if not count]
     most = max(row.first.classes, key=lambda name: predicted[row.first.classes.index(name)])
     i = row.first.classes.index(most)
+    rest = f"never {words(never)}" if never else "no class is never its answer"
     return Finding(
         f"Most often it answers {most} ({predicted[i] / predicted.sum():.0%} of the answers, "
-        f"{true[i] / true.sum():.0%} of the images); {f'never {words(never)}' if never else 'no class is never its answer'}."
+        f"{true[i] / true.sum():.0%} of the images); {rest}."
     )
 
 

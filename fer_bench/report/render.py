@@ -147,7 +147,7 @@ def _summary(paper: Paper, evidence: Evidence) -> str:
         "ours is lower": below,
         "the paper's lies in our 95% interval": len(ours) - above - below,
     }
-    found = [f"in {count} {what}" if len(ours) > 1 else what for what, count in where.items() if count]
+    found = [what if count == len(ours) else f"in {count} {what}" for what, count in where.items() if count]
     run = "all" if len(ours) == len(stated) > 1 else len(ours)
     been = "it has" if len(stated) == 1 else f"{run} {'has' if len(ours) == 1 else 'have'}"
     return f"The paper states {_accuracies(len(stated))}; {been} been run here: {words(found)}."
