@@ -147,9 +147,12 @@ def _summary(paper: Paper, evidence: Evidence) -> str:
         "ours is lower": below,
         "the paper's lies in our 95% interval": len(ours) - above - below,
     }
-    found = [what if count == len(ours) else f"in {count} {what}" for what, count in where.items() if count]
-    run = "all" if len(ours) == len(stated) > 1 else len(ours)
-    been = "it has" if len(stated) == 1 else f"{run} {'has' if len(ours) == 1 else 'have'}"
+    which = {len(ours): "in each "} if len(ours) > 1 else {1: ""}
+    found = [f"{which.get(count, f'in {count} ')}{what}" for what, count in where.items() if count]
+    if len(stated) == 1:
+        been = "it has"
+    else:
+        been = f"{'all' if len(ours) == len(stated) else len(ours)} {'has' if len(ours) == 1 else 'have'}"
     return f"The paper states {_accuracies(len(stated))}; {been} been run here: {words(found)}."
 
 
