@@ -254,6 +254,12 @@ def test_a_network_whose_record_is_here_is_fetched(workspace: Workspace) -> None
         weights.published_name(workspace, "lin_shi")
 
 
+def test_the_committed_networks_are_small_enough_to_clone() -> None:
+    """50 MB a file and 250 MB in all; what is larger goes by the Hub alone."""
+    sizes = [entry["bytes"] for entry in json.loads(manifest_path(Workspace()).read_text())]
+    assert max(sizes) <= 50e6 and sum(sizes) <= 250e6
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_network_is_as_sure_as_its_manifest_says(name: str) -> None:
     """By the same temperature as the board's calibrated error, and with the record's answers."""
