@@ -143,7 +143,13 @@ def make_record() -> MakeRecord:
             test, train = (dataset.images[dataset.split == part] for part in ("test", "train"))
             arrays["test_clean"] = ~near_copies(test, train)
         path = workspace.record_path(protocol, model, recipe, seed)
-        values: dict[str, Any] = {"name": recipe, "select": "best_epoch", "pretrained": "none", "model_options": {}}
+        values: dict[str, Any] = {
+            "name": recipe,
+            "epochs": 3,
+            "select": "best_epoch",
+            "pretrained": "none",
+            "model_options": {},
+        }
         if fields.get("external"):
             values = {}
         parameters, multiply_adds = _cost(model, len(classes)) if model in list_models() else (1_234_567, 30_000_000)

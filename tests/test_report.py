@@ -287,7 +287,7 @@ def test_removal_is_counted_and_drawn(workspace: Workspace, make_record: MakeRec
     folds = [{**fold.model_dump(), "history": history} for fold in record.folds]
     make_record(workspace, "leng_mlp", "paper_bdr", "sfew_2fold", accuracy=0.3, folds=folds)
     written = page(workspace, "leng")
-    assert re.search(r"4 rounds\. \*\*Yes\.\*\* 130 of \d+ after 4\.0 rounds", written.markdown)
+    assert re.search(r"4 rounds\. \*\*Yes\.\*\* 130 of \d+ in the first 4\.0 rounds", written.markdown)
     assert "Below 0.01 in 2 of 2 trainings, after 4.0 rounds" in written.markdown
     root = ElementTree.fromstring(written.figures["leng-bdr-errors.svg"]())
     words = [element.text for element in root.iter() if element.tag.endswith("text")]
@@ -295,6 +295,38 @@ def test_removal_is_counted_and_drawn(workspace: Workspace, make_record: MakeRec
 
 
 # figures
+
+
+def texts(figure: Any) -> list[str]:
+    root = ElementTree.fromstring(figures.file(figure, "x"))
+    return [element.text or "" for element in root.iter() if element.tag.endswith("text")]
+
+
+def test_each_image_is_counted_once() -> None:
+    row = report.evidence(PROJECT).row(LIN_SHI)
+    assert row is not None
+    counts = [int(text.replace(",", "")) for text in texts(figures.class_counts([row])) if text[0].isdigit()]
+    assert sum(counts) == 35_887
+
+
+def test_a_constant_answer_is_that_of_the_part_in_the_plot() -> None:
+    row = report.evidence(PROJECT).row(Ref("marrugat_1", "fer2013"))
+    assert row is not None
+    assert "always the same 24.9%" in texts(figures.over_steps([row])), "895 of PublicTest's 3589 are happy"
+
+
+def test_lines_are_of_the_same_seeds(workspace: Workspace, make_record: MakeRecord) -> None:
+    """A line of ten seeds beside one of three would differ where the trainings do not."""
+    for seed, loss in ((0, 0.25), (1, 0.75)):
+        record = make_record(workspace, "leng_mlp", "paper", "sfew_2fold", seed)
+        history = [{"epoch": epoch, "train_loss": loss, "seconds": 1.0} for epoch in (1, 2)]
+        folds = [{**fold.model_dump(), "history": history} for fold in record.folds]
+        make_record(workspace, "leng_mlp", "paper", "sfew_2fold", seed, folds=folds)
+        if not seed:
+            make_record(workspace, "leng_mlp", "sgd", "sfew_2fold", seed, folds=folds)
+    rows = sorted(read_rows(workspace), key=lambda row: row.name)
+    drawn = texts(figures.over_epochs("train_loss", "loss", lambda row: row.first.recipe_name)(rows))
+    assert {"paper 0.25", "sgd 0.25"} <= set(drawn)
 
 
 def test_a_file_stands_alone_in_light_and_dark() -> None:

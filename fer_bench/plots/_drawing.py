@@ -8,7 +8,8 @@ import io
 import math
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from xml.etree import ElementTree
 
@@ -187,23 +188,38 @@ def log_ticks(low: float, high: float) -> list[float]:
     return ticks
 
 
-def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str, float]]) -> None:
-    """Name the lines at the right of the plot, each at the height of its end."""
-    ends = [end for end in ends if math.isfinite(end[0])]
-    low, high = axes.get_ylim()
-    tall = axes.get_window_extent().height
-    places = spread([tall * (end[0] - low) / (high - low) for end in ends], 13, 0, tall)
-    for (_, words, colour, alpha), place in zip(ends, places, strict=True):
-        axes.plot(
-            1,
-            place / tall,
-            transform=axes.transAxes,
-            color=colour,
-            alpha=alpha,
-            clip_on=False,
-            marker="o",
-            markersize=5,
-        )
+@dataclass(frozen=True)
+class End:
+    """Where a line of a plot ends (`x` infinite if it runs across), what it is called there, and how it is drawn."""
+
+    x: float
+    y: float
+    words: str
+    look: Mapping[str, Any]
+
+
+# Beside a plot: a gap that leaders cross, a sample of the line, its name.
+_LEADER, _SAMPLE = 8.0, 20.0
+LABEL_START = _LEADER + _SAMPLE + 4
+
+
+def label_ends(axes: Axes, ends: Sequence[End]) -> None:
+    """Name the lines at the right of the plot beside a sample of each, as near the height of its end as there is room.
+
+    A thin leader joins a sample to its line's end. Without one a name that moved would look like a value.
+    """
+    ends = [end for end in ends if math.isfinite(end.y)]
+    frame = axes.get_window_extent()
+    right, _ = axes.get_xlim()[1], axes.get_ylim()  # both settle what the lines did to the axes
+    to_frame = axes.transData + axes.transAxes.inverted()
+    tips = [to_frame.transform((min(end.x, right), end.y)) for end in ends]
+    places = spread([frame.height * tip[1] for tip in tips], 13, 0, frame.height)
+    for end, tip, place in zip(ends, tips, places, strict=True):
+        height = place / frame.height
+        start, stop = 1 + _LEADER / frame.width, 1 + (_LEADER + _SAMPLE) / frame.width
+        beside = {"transform": axes.transAxes, "clip_on": False, "color": end.look["color"]}
+        axes.plot([tip[0], start], [tip[1], height], alpha=0.4, linewidth=0.7, **beside)
+        axes.plot([start, stop], [height, height], **(dict(end.look) | beside))
         axes.annotate(
-            words, (1, place / tall), (7, 0), xycoords="axes fraction", textcoords="offset points", va="center"
+            end.words, (1, height), (LABEL_START, 0), xycoords="axes fraction", textcoords="offset points", va="center"
         )

@@ -52,7 +52,7 @@ def _bar_rows(
     top, pitch = (18.0 if heads else 0.0), (33.0 if names_above else 22.0)
     columns = list(zip(heads or [""], *(row.numbers for row in rows), strict=False))
     widths = [max(map(text_width, column)) for column in columns]
-    left = 0.0 if names_above else 8 + max((text_width(row.name) for row in rows), default=0.0)
+    left = 0.0 if names_above else 8 + MARGIN + max((text_width(row.name) for row in rows), default=0.0)
     wide = WIDTH - MARGIN - left - sum(widths) - 12 * len(widths)
     figure = new_figure(top + pitch * max(len(rows), 1) + MARGIN)
     axes = new_canvas(figure)

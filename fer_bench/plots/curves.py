@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fer_bench import metrics, stats
 from fer_bench.plots._drawing import (
+    LABEL_START,
+    End,
     drawing,
     label_ends,
     log_ticks,
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
+
+
 @drawing
 def learning_curves(histories: Sequence[Sequence[Mapping[str, float]]]) -> Figure:
     """Accuracy and loss over the epochs; of several runs every one thinly, and their mean.
@@ -44,7 +50,7 @@ def learning_curves(histories: Sequence[Sequence[Mapping[str, float]]]) -> Figur
         figure = new_figure(24)
         new_canvas(figure).text(0, 12, "no epochs recorded", va="center", alpha=QUIET)
         return figure
-    left, right, high = 34.0, 78.0, 116.0
+    left, right, high = 34.0, 71 + LABEL_START, 116.0
     figure = new_figure(2 * (high + 22) + 30)
     for panel, what in enumerate(("accuracy", "loss")):
         top = 18 + panel * (high + 24)
@@ -67,7 +73,8 @@ def learning_curves(histories: Sequence[Sequence[Mapping[str, float]]]) -> Figur
             mean = np.mean([line[: min(map(len, lines))] for line in lines], axis=0)
             _curve(axes, mean, colour, alpha, 1.8)
             value = as_percent(mean[-1], 1) if what == "accuracy" else f"{mean[-1]:.2f}"
-            ends.append((float(mean[-1]), f"{part} {value}", colour, alpha))
+            look = {"color": colour, "alpha": alpha, "linewidth": 1.8}
+            ends.append(End(len(mean), float(mean[-1]), f"{part} {value}", look))
         if what == "accuracy":
             percent_ticks(axes)
         if not panel:
@@ -173,7 +180,7 @@ def lines(
     ends = [(words(curve.name, curve.y[-1]), float(curve.y[-1])) for curve in curves]
     ends += [(words(name, level), level) for name, level in (levels or {}).items()]
     left, high = 38.0, max(150.0, 15.0 * len(ends))
-    right = min(max(map(text_width, (text for text, _ in ends)), default=0.0) + 10, 0.45 * WIDTH)
+    right = min(max(map(text_width, (text for text, _ in ends)), default=0.0) + LABEL_START + 3, 0.5 * WIDTH)
     figure = new_figure(18 + high + 34)
     axes = new_axes(figure, left, 18, WIDTH - left - right, high)
     write_heading(axes, y_title)
@@ -183,16 +190,15 @@ def lines(
     for number, (curve, (text, end)) in enumerate(zip(curves, ends, strict=False)):
         colour, alpha = (INK, 0.6) if number % 2 else (MARK, 1.0)
         dots = "o" if len(curve.x) <= 12 else None
-        axes.plot(
-            curve.x, curve.y, color=colour, alpha=alpha, linewidth=1.6, marker=dots, markersize=4, markeredgewidth=0,
-            linestyle=("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))[number // 2 % 4],
-        )  # fmt: skip
+        look = {"color": colour, "alpha": alpha, "linewidth": 1.6, "linestyle": DASHES[number // 2 % len(DASHES)]}
+        axes.plot(curve.x, curve.y, marker=dots, markersize=4, markeredgewidth=0, **look)
         if curve.low:
             axes.vlines(curve.x, curve.low, curve.high, color=colour, alpha=0.4 * alpha, linewidth=1)
-        labels.append((end, text, colour, alpha))
+        labels.append(End(curve.x[-1], end, text, look))
     for text, level in ends[len(curves) :]:
-        axes.axhline(level, color=INK, alpha=0.6, linewidth=1, linestyle=(0, (3, 2)))
-        labels.append((level, text, INK, 0.6))
+        look = {"color": INK, "alpha": 0.6, "linewidth": 1, "linestyle": (0, (3, 2))}
+        axes.axhline(level, **look)
+        labels.append(End(math.inf, level, text, look))
     if log_x:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(log_ticks(*axes.get_xlim())))

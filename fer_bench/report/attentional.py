@@ -30,11 +30,18 @@ def _imbalance(row: Row) -> Finding:
     never = [name for name, count in zip(row.first.classes, predicted, strict=True) if not count]
     most = max(row.first.classes, key=lambda name: predicted[row.first.classes.index(name)])
     i = row.first.classes.index(most)
-    rest = f"never {words(never)}" if never else "no class is never its answer"
+    rest = f"never {words(never)}" if never else "it gives each answer at least once"
     return Finding(
         f"Most often it answers {most} ({predicted[i] / predicted.sum():.0%} of the answers, "
         f"{true[i] / true.sum():.0%} of the images); {rest}."
     )
+
+
+def _few_layers(few: Row, many: Row) -> Finding:
+    """`versus`, with what each was given: the epochs differ more than the layers do."""
+    compared = versus(few, many)
+    epochs = [row.first.recipe["epochs"] for row in (few, many)]
+    return Finding(f"{compared.text} They were trained for {epochs[0]} and {epochs[1]} epochs.", compared.holds)
 
 
 def _training_history(row: Row) -> Finding:
@@ -60,8 +67,9 @@ PAPER = Paper(
         Claim(
             "Few layers compete with many (by our recipe, over ResNet-18).",
             (_variant(SMALL, "fer_bench"), DEEP),
-            versus,
+            _few_layers,
         ),
+        Claim("And wide ones (ours).", (_variant(WIDE, "fer_bench"), DEEP), _few_layers),
     ),
     is_not=(
         "The paper's network: it states no widths. Public implementations of the network that its text describes "

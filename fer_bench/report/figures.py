@@ -104,25 +104,35 @@ def over_steps(rows: Sequence[Row]) -> Figure:
         steps = [min(entry["epoch"] * batches, recipe["steps"] or np.inf) for entry in fold.history]
         return plots.Line(row.first.model, steps, [entry["select_accuracy"] for entry in fold.history])
 
-    level = {"always the same": measures.most_frequent(rows[0])}
+    support = rows[0].first.folds[0].counts["select"].values()
+    level = {"always the same": max(support) / sum(support)}
     return plots.lines([line(row) for row in rows], "iterations", "accuracy on PublicTest", percent=True, levels=level)
 
 
-def over_epochs(key: str, title: str, name: Callable[[Row], str], levels: Mapping[str, float] | None = None) -> Draw:
-    """What the histories say under a key, the mean over folds and seeds, a line a row.
+def over_epochs(
+    key: str, title: str, name: Callable[[Row], str], levels: Mapping[str, float] | None = None, since: int = 0
+) -> Draw:
+    """What the histories say under a key, a line a row: the mean over folds and over the seeds that all rows have.
 
     Args:
         key: of the history's rows.
         title: what it is.
         name: of a row's line.
         levels: lines across, by name.
+        since: the first epoch shown.
     """
 
     def draw(rows: Sequence[Row]) -> Figure:
-        return plots.lines([line(row) for row in rows], "epoch", title, levels=levels)
+        seeds = set.intersection(*({record.seed for record in row.records} for row in rows))
+        return plots.lines([line(row, seeds) for row in rows], "epoch", title, levels=levels)
 
-    def line(row: Row) -> plots.Line:
-        runs = [{entry["epoch"]: entry[key] for entry in history if key in entry} for history in histories(row)]
+    def line(row: Row, seeds: set[int]) -> plots.Line:
+        runs = [
+            {entry["epoch"]: entry[key] for entry in fold.history if key in entry and entry["epoch"] >= since}
+            for record in row.records
+            if record.seed in seeds
+            for fold in record.folds
+        ]
         epochs = sorted(set.intersection(*map(set, runs)))
         return plots.Line(name(row), epochs, [float(np.mean([run[epoch] for run in runs])) for epoch in epochs])
 
@@ -179,5 +189,4 @@ def activation_maps(predictor: Predictor) -> Figure:
 def class_counts(rows: Sequence[Row]) -> Figure:
     """How many images of each class the data set of the first row has."""
     record = rows[0].first
-    parts = record.data.counts.values()
-    return plots.class_counts([sum(part[name] for part in parts) for name in record.classes], record.classes)
+    return plots.class_counts([record.data.counts["all"][name] for name in record.classes], record.classes)

@@ -16,7 +16,6 @@ ONE_CK, TWO_CK = Ref("ranjan_1", CK), Ref("ranjan_2", CK)
 NO_AUGMENT = Ref("ranjan_2", FER, "no_augment")
 FOREST = Ref("ranjan_2_forest", FER)
 FLOOR = Ref("nearest_neighbour", CK)
-FRAME = 30.0  # milliseconds, section 4.5.5
 PERFECT = ("happy", "sad", "fear", "surprise")
 
 
@@ -76,8 +75,7 @@ def _uncertain(row: Row) -> Finding:
 def _frame_time(milliseconds: Mapping[str, float]) -> Finding:
     ours = [f"`{name}` {milliseconds[name]:.2f} ms" for name in ("ranjan_1", "ranjan_2")]
     return Finding(
-        f"{words(ours)} for one face, the network alone, one thread of a CPU; finding the face is not in it.",
-        milliseconds["ranjan_2"] < FRAME,
+        f"{words(ours)} for one face, the network alone, one thread of a CPU; finding the face is not in it."
     )
 
 
