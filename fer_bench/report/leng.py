@@ -328,7 +328,8 @@ PAPER = Paper(
         Figure(
             "errors",
             "Fig. 5 (a, b): training errors",
-            "How many training samples have which error at epochs 100 and 2000; the first half, the first seed.",
+            "How many training samples have which error at epochs 100 and 2000; the first half, the first seed. Each "
+            "panel has its own scales.",
             (MLP,),
             figures.error_histograms(_at(100, 2000)),
         ),
@@ -347,7 +348,7 @@ PAPER = Paper(
         Figure(
             "bdr-errors",
             "Fig. 6 (a, b): training errors under BDR",
-            "At the first round and at the end; the first half, the first seed.",
+            "At the first round and at the end; the first half, the first seed. Each panel has its own scales.",
             (MLP_BDR,),
             figures.error_histograms(_start_and_end),
         ),
