@@ -280,6 +280,15 @@ def bdr_history(variances: list[float], removed: list[int]) -> list[dict[str, fl
     return history
 
 
+def test_equal_losses_are_a_claim_that_a_tie_confirms(workspace: Workspace, make_record: MakeRecord) -> None:
+    for recipe, accuracy in (("paper", 0.9), ("l2svm", 0.2)):
+        make_record(workspace, "ranjan_1", recipe, accuracy=accuracy)
+        make_record(workspace, "ranjan_1", recipe, "ckplus_random", accuracy=0.6)
+    lines = page(workspace, "ranjan").markdown.splitlines()
+    verdicts = [line.split(" | ")[1] for line in lines if line.startswith(("| Both losses", "| And model 1 on CK+"))]
+    assert verdicts == ["no", "yes"]
+
+
 def test_removal_is_counted_and_drawn(workspace: Workspace, make_record: MakeRecord) -> None:
     make_record(workspace, "leng_mlp", "paper_bdr", "sfew_2fold", accuracy=0.3)
     record = the_row(workspace).first
