@@ -208,8 +208,9 @@ PROTOCOLS = {
             name="sfew_2fold_movie",
             dataset="sfew",
             title="SFEW v1, two halves with no movie in both",
-            caveat="675 images of 53 films (a series counts as one): the 95% interval is at least 3.7 points "
-            "either way.",
+            caveat="675 images of 53 films, told apart by their names: all Harry Potter films but one count as one, "
+            "that one and the three Ocean's films by themselves, so that these have actors in both halves. The 95% "
+            "interval is at least 3.7 points either way.",
             split=_movie_halves,
             disjoint="movie",
         ),

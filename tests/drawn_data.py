@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from fer_bench import data
@@ -48,8 +49,8 @@ def fer_rows() -> list[Row]:
     return [rows[at] for at in rng.permutation(len(rows))]
 
 
-def encoded(image: UInt8Array, kind: str = "png") -> bytes:
-    """The image as PNG or JPEG."""
+def encoded(image: npt.NDArray[np.uint8 | np.uint16], kind: str = "png") -> bytes:
+    """The image as PNG, of 8 or 16 bits, or as JPEG."""
     from PIL import Image
 
     buffer = io.BytesIO()

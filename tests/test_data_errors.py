@@ -153,6 +153,10 @@ BAD_FER: dict[str, tuple[Callable[[Path], object], str]] = {
         _with("test/sad/PublicTest_99.jpg", encoded(NOISE, "jpg")[:-300]),
         r"PublicTest_99\.jpg': not a readable image",
     ),
+    "16 bits a pixel": (
+        _with("test/sad/PublicTest_99.png", encoded(NOISE.astype(np.uint16) * 257)),
+        r"PublicTest_99\.png': expected 8 bits a channel, found I;16",
+    ),
     "empty image": (_with("test/sad/PublicTest_99.png", b""), r"PublicTest_99\.png': not a readable image"),
     "wrong size": (
         _with("test/sad/PublicTest_99.png", encoded(np.zeros((48, 47), dtype=np.uint8))),
@@ -258,6 +262,13 @@ def test_bad_files_of_the_other_sets(
     write_zip(tmp_path / "sets" / "a.zip", files() | {bad: GOOD})
     with pytest.raises(FerBenchError, match=message):
         data.load(name, tmp_path / "sets", allow_partial=True)
+
+
+def test_a_zip_with_a_damaged_name_is_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "sets" / "ck48.zip", ck_files() | {"CK+48/anger/S001_001_0000000\u00e9.png": GOOD})
+    path.write_bytes(path.read_bytes().replace("\u00e9".encode(), b"\xff\xfe"))
+    with pytest.raises(FerBenchError, match=r"ck48\.zip"):
+        data.load("ckplus", tmp_path / "sets", allow_partial=True)
 
 
 def test_the_same_picture_id_twice_is_refused(tmp_path: Path) -> None:

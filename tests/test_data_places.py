@@ -69,6 +69,13 @@ def test_a_named_folder_without_the_set_leaves_the_search_going(tmp_path: Path) 
     assert data.load("ckplus", tmp_path / "named", allow_partial=True).source == str(Path("data/ck48.zip"))
 
 
+def test_a_linked_folder_is_followed(tmp_path: Path) -> None:
+    write_folder(tmp_path / "elsewhere", ck_files())
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / "CK+48").symlink_to(tmp_path / "elsewhere" / "CK+48")
+    assert len(data.load("ckplus", tmp_path / "sets", allow_partial=True).ids) == len(ck_files())
+
+
 def test_status_says_what_is_where_and_what_to_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("status asked the Hub"))
     write_zip(tmp_path / "data" / "ck48.zip", ck_files())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +97,16 @@ def _with(row: int, column: int, value: Any) -> list[Row]:
     return table
 
 
+def _half_a_sheet() -> bytes:
+    """A sound zip whose sheet ends in the middle of its XML."""
+    whole, damaged = io.BytesIO(xlsx(rows())), io.BytesIO()
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(damaged, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            target.writestr(name, content[: len(content) // 2] if "sheet1" in name else content)
+    return damaged.getvalue()
+
+
 BROKEN: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "not a readable table"),
     "not a workbook": (b"PK\x03\x04 and no more", "not a readable table"),
@@ -104,6 +116,9 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "another label": (xlsx(_relabelled(rows())), rf"the first 'sad/{NAMES[0]}' \(it has"),
     "an unknown label": (xlsx(_with(0, 1, 8)), "expected labels from 1 to 7, found 8"),
     "a word for a number": (xlsx(_with(0, 5, "n/k")), "could not convert string to float: 'n/k'"),
+    "a date for a number": (xlsx(_with(0, 5, datetime.date(2011, 11, 6))), "not a readable table"),
+    "an infinite number": (xlsx(_with(0, 5, "inf")), "found an infinite one for"),
+    "half a sheet": (_half_a_sheet(), "not a readable table"),
     "a column too few": (xlsx([row[:-1] for row in rows()]), "expected 12 columns .* found 11"),
 }
 
@@ -117,6 +132,15 @@ def test_a_file_that_does_not_fit_is_refused(sfew: tuple[Path, dict[str, bytes]]
     with pytest.raises(FerBenchError, match=message) as caught:
         published_features(dataset)
     assert str(caught.value).startswith(f"{root}, 'SFEW.xlsx': ") and "\n" not in str(caught.value)
+
+
+def test_a_file_of_a_similar_name_is_not_taken_and_two_are_refused(sfew: tuple[Path, dict[str, bytes]]) -> None:
+    root, frames = sfew
+    write_folder(root, {**frames, "SFEW.xlsx": xlsx(rows()), "OLD_SFEW.xlsx": b"another"})
+    assert published_features(data.load("sfew", root)).shape == (14, 10)
+    write_folder(root, {"old/SFEW.xlsx": b"another"})
+    with pytest.raises(FerBenchError, match=r"expected one SFEW\.xlsx, found SFEW\.xlsx and old/SFEW\.xlsx"):
+        published_features(data.load("sfew", root))
 
 
 def test_a_part_of_the_frames_takes_its_part_of_the_rows(sfew: tuple[Path, dict[str, bytes]]) -> None:

@@ -32,6 +32,7 @@ _BROKEN = (
     OSError,
     RuntimeError,
     NotImplementedError,
+    UnicodeDecodeError,
 )
 
 
@@ -100,7 +101,7 @@ class FolderTree:
             return [self.path.name]
         found = []
         with readable(str(self.path)):
-            for folder, folders, files in os.walk(self.path):
+            for folder, folders, files in os.walk(self.path, followlinks=True):
                 inner = Path(folder).relative_to(self.path).as_posix()
                 prefix = "" if inner == "." else f"{inner}/"
                 folders[:] = [] if prefix.count("/") >= MAX_DEPTH else [f for f in folders if f[0] != "."]
@@ -227,6 +228,8 @@ def decode_image(data: bytes, name: str, shape: tuple[int, ...]) -> UInt8Array:
                 raise FerBenchError(
                     f"{name}: expected {shape[1]}x{shape[0]} pixels, found {image.width}x{image.height}"
                 )
+            if image.mode.startswith(("I", "F")):  # Pillow would make white of all over 255
+                raise FerBenchError(f"{name}: expected 8 bits a channel, found {image.mode}; save it with 8")
             return np.asarray(image.convert("RGB" if len(shape) == 3 else "L"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FerBenchError(f"{name}: not a readable image ({error}); replace it or get the set again") from error

@@ -224,7 +224,7 @@ def _class_names(metadata: dict[bytes, bytes]) -> Sequence[str]:
     """The names behind the numbers in `label`, where the file has them; else FER2013's own order."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        names: Sequence[str] = features["label"]["names"]
+        names = [str(name) for name in features["label"]["names"]]
     except (KeyError, TypeError, ValueError):
         return LABELS.classes
     return LABELS.classes if set(names) <= set(_PIXEL) else names

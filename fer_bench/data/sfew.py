@@ -11,10 +11,9 @@ import hashlib
 import io
 import re
 import warnings
-import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import numpy.typing as npt
@@ -82,9 +81,12 @@ def _warts(tree: Tree, match: Match, rows: Sequence[tuple[str, int, str, str]]) 
     for row in rows:
         if not _WELL_FORMED.fullmatch(row[0].split("/")[1]):
             yield f"malformed name {row[0]}: the film is taken to be {row[2]}"
-    for name in match.names:
-        if name.endswith(FEATURES_FILE):
-            yield f"{FEATURES_FILE}, the published features of these frames, is there as {name}"
+    for name in _workbooks(match.names):
+        yield f"{FEATURES_FILE}, the published features of these frames, is there as {name}"
+
+
+def _workbooks(names: Iterable[str]) -> list[str]:
+    return [name for name in names if PurePosixPath(name).name == FEATURES_FILE]
 
 
 def published_features(dataset: FaceDataset) -> Float64Array:
@@ -96,16 +98,19 @@ def published_features(dataset: FaceDataset) -> Float64Array:
 
     Raises:
         DataNotFoundError: there is no SFEW.xlsx below the folder, or in the zip, that the frames are in.
-        FerBenchError: it is no such table, or its rows are not the frames' (names are not unique, so a row
-            is a frame's by expression and name).
+        FerBenchError: there are several, or it is no such table, or its rows are not the frames' (names are not
+            unique, so a row is a frame's by expression and name).
     """
     path = Path(dataset.source)
     with open_tree(path) as tree:
-        name = next((name for name in tree.names() if name.endswith(FEATURES_FILE)), None)
-        if name is None:
+        found = _workbooks(tree.names())
+        if not found:
             raise DataNotFoundError(
                 f"{path}: expected {FEATURES_FILE}, the published features, with the frames; found none: put it there"
             )
+        if len(found) > 1:
+            raise FerBenchError(f"{path}: expected one {FEATURES_FILE}, found {' and '.join(found)}; remove the others")
+        name = found[0]
         with located(f"{path}, {name!r}"):
             rows = _published_rows(read_bytes(tree, name))
             return _aligned(rows, dataset)
@@ -119,7 +124,10 @@ def _published_rows(content: bytes) -> Mapping[str, Float64Array]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # openpyxl's, of an extension that it does not know
-            table = pd.read_excel(io.BytesIO(content), header=None, skiprows=1)
+            table = pd.read_excel(io.BytesIO(content), header=None, skiprows=1, engine="openpyxl")
+    except Exception as error:  # a damaged file makes openpyxl fail in any way, in the XML as in the zip
+        raise FerBenchError(f"not a readable table of features ({error}); get it again") from error
+    try:
         if table.shape[1] != 12:
             raise FerBenchError(f"expected 12 columns (name, label, 10 features), found {table.shape[1]}")
         if unknown := set(table[1]) - set(range(1, 8)):
@@ -127,8 +135,10 @@ def _published_rows(content: bytes) -> Mapping[str, Float64Array]:
         names = table[0].astype(str).str.removesuffix(".mat")
         words = [LABELS.classes[int(label) - 1] for label in table[1]]
         values = table.iloc[:, 2:].to_numpy(dtype=np.float64)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (TypeError, ValueError) as error:
         raise FerBenchError(f"not a readable table of features ({error}); get it again") from error
+    if (infinite := np.isinf(values).any(axis=1)).any():
+        raise FerBenchError(f"expected numbers, found an infinite one for {names[infinite].iloc[0]!r}")
     keys = [f"{word}/{name}" for word, name in zip(words, names, strict=True)]
     if len(rows := dict(zip(keys, values, strict=True))) < len(keys):
         raise FerBenchError(f"two rows are both {Counter(keys).most_common(1)[0][0]!r}; get it again")

@@ -135,8 +135,8 @@ class NearestNeighbour(Grown):
         self.register_buffer("labels", torch.zeros(faces, dtype=torch.int64))
 
     def forward(self, images: Tensor) -> Tensor:
-        # Gray levels around zero are whole numbers, and so are sums of their products, which float32 holds exactly
-        # (up to 2^24, in pictures that are not nearly blank): equal faces are equally far in any order of summing.
+        # Gray levels around zero are whole numbers, and so are sums of their products, which float32 holds exactly up
+        # to 2^24, as most pictures' are: equal faces are equally far in any order of summing.
         levels = _levels(images)
         nearest = torch.full((len(images),), torch.inf, device=images.device)
         label = torch.zeros(len(images), dtype=torch.int64, device=images.device)
