@@ -210,7 +210,7 @@ def label_ends(axes: Axes, ends: Sequence[End]) -> None:
     """
     ends = [end for end in ends if math.isfinite(end.y)]
     frame = axes.get_window_extent()
-    right, _ = axes.get_xlim()[1], axes.get_ylim()  # both settle what the lines did to the axes
+    (_, right), _ = axes.get_xlim(), axes.get_ylim()  # asking settles what the lines did to the limits
     to_frame = axes.transData + axes.transAxes.inverted()
     tips = [to_frame.transform((min(end.x, right), end.y)) for end in ends]
     places = spread([frame.height * tip[1] for tip in tips], 13, 0, frame.height)

@@ -128,10 +128,8 @@ def over_epochs(
 
     def line(row: Row, seeds: set[int]) -> plots.Line:
         runs = [
-            {entry["epoch"]: entry[key] for entry in fold.history if key in entry and entry["epoch"] >= since}
-            for record in row.records
-            if record.seed in seeds
-            for fold in record.folds
+            {entry["epoch"]: entry[key] for entry in history if key in entry and entry["epoch"] >= since}
+            for history in histories(row, seeds)
         ]
         epochs = sorted(set.intersection(*map(set, runs)))
         return plots.Line(name(row), epochs, [float(np.mean([run[epoch] for run in runs])) for epoch in epochs])

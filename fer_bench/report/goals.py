@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from fer_bench.leaderboard.rows import Row, every
+from fer_bench.report.measures import select_accuracy
 from fer_bench.report.paper import Ref
 from fer_bench.specs import View
 
@@ -83,11 +84,7 @@ def _row(goal: Goal, rows: Sequence[Row]) -> Row | None:
     if goal.model:
         return next((row for row in own if row.name == f"{goal.model}.{goal.recipe}"), None)
     fresh = [row for row in own if row.first.trained and row.first.pretrained == "none"]
-    return max(fresh, key=_selected, default=None)
-
-
-def _selected(row: Row) -> float:
-    return fmean(record.accuracy(part="select") for record in row.records)
+    return max(fresh, key=lambda row: select_accuracy(row).value, default=None)
 
 
 def _line(goal: Goal, row: Row | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -33,9 +33,9 @@ def confusion(row: Row) -> Counts:
     return total
 
 
-def histories(row: Row) -> list[History]:
-    """The epochs of every fold of every seed."""
-    return [fold.history for record in row.records for fold in record.folds]
+def histories(row: Row, seeds: Collection[int] | None = None) -> list[History]:
+    """The epochs of every fold of every seed, or of these seeds."""
+    return [fold.history for record in row.records if seeds is None or record.seed in seeds for fold in record.folds]
 
 
 def accuracy(row: Row) -> Value:

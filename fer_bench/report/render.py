@@ -147,8 +147,9 @@ def _summary(paper: Paper, evidence: Evidence) -> str:
         "ours is lower": below,
         "the paper's lies in our 95% interval": len(ours) - above - below,
     }
-    which = {len(ours): "in each "} if len(ours) > 1 else {1: ""}
-    found = [f"{which.get(count, f'in {count} ')}{what}" for what, count in where.items() if count]
+    found = [what for what, count in where.items() if count]
+    if len(ours) > 1:
+        found = [f"in {'each' if where[what] == len(ours) else where[what]} {what}" for what in found]
     if len(stated) == 1:
         been = "it has"
     else:
