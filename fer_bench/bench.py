@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -135,7 +136,8 @@ PhaseCallback = Callable[[str], None]
 def done(request: RunRequest, dataset: FaceDataset) -> RunRecord | None:
     """The record of a finished run: parses, complete, same recipe, model revision, data and folds; else None.
 
-    The networks that it started from or learned from must be those that are shipped now, if all are.
+    The networks that it started from or learned from must be those that are shipped now, if all are, and the
+    published features that it read those that are at hand, if any are.
     """
     if not request.record_path.exists():
         return None
@@ -152,6 +154,7 @@ def done(request: RunRequest, dataset: FaceDataset) -> RunRecord | None:
         and record.model_revision == request.spec.revision
         and record.predictions.sha256 == arrays_digest(predictions)
         and _source_digest(request) in ("", record.pretrained_sha256)
+        and _features_at_hand(request, dataset) in ("", record.data.features)
     )
     return record if same else None
 
@@ -202,7 +205,8 @@ def run(
         if missing_sources(request):
             raise FerBenchError(f"{request.name} {how_to_get(request)}")
         source, initial = _source_digest(request), _initial_state(request, spec, recipe)
-        _begin(request, recipe, dataset, folds, source)
+        features = features_digest(dataset, recipe.input)
+        _begin(request, recipe, dataset, folds, source, features)
         outcomes = []
         for number, fold in enumerate(folds):
             outcome = _finished_fold(request.folder, number)
@@ -214,7 +218,7 @@ def run(
                 )  # fmt: skip
             outcomes.append(outcome)
         say("scoring")
-        record, arrays = _assemble(request, spec, recipe, protocol, dataset, compute, code, source, outcomes)
+        record, arrays = _assemble(request, spec, recipe, protocol, dataset, compute, code, source, features, outcomes)
         write_record(request.record_path, record, arrays)
         _clean(request)
     return record
@@ -327,7 +331,9 @@ def _taught(
     return (1 - recipe.taught) * labels + recipe.taught * taught
 
 
-def _begin(request: RunRequest, recipe: Recipe, dataset: FaceDataset, folds: list[Fold], source: str) -> None:
+def _begin(
+    request: RunRequest, recipe: Recipe, dataset: FaceDataset, folds: list[Fold], source: str, features: str
+) -> None:
     """Throw away what an earlier, different run left; keep what this run can go on from."""
     plan = json.dumps(
         {
@@ -336,6 +342,7 @@ def _begin(request: RunRequest, recipe: Recipe, dataset: FaceDataset, folds: lis
             "fingerprint": dataset.fingerprint,
             "folds": [fold.digest(dataset) for fold in folds],
             **({"source": source} if source else {}),
+            **({"features": features} if features else {}),
         }
     ).encode()
     path = request.folder / "plan.json"
@@ -384,6 +391,24 @@ def inputs_for(
         return prepare(dataset.images[indices], size, channels)
     seen = [prepare(_face(dataset, int(index), crop)[None], size, channels) for index in indices]
     return np.concatenate([prepare(dataset.images[:0], size, channels), *seen])
+
+
+def features_digest(dataset: FaceDataset, input: Input) -> str:
+    """The sha256 of the published features, where they are what a model sees, else empty.
+
+    Raises:
+        FerBenchError: as `sfew.published_features`.
+    """
+    if input != "published_features":
+        return ""
+    return arrays_digest({"features": sfew.published_features(dataset)})
+
+
+def _features_at_hand(request: RunRequest, dataset: FaceDataset) -> str:
+    """As `features_digest`; empty as well where there are no features that can be read."""
+    with contextlib.suppress(FerBenchError):
+        return features_digest(dataset, request.resolved_recipe().input)
+    return ""
 
 
 # Finding the face of a film's frame takes some 50 ms, and one fold trains on it and another tests on it.
@@ -498,6 +523,7 @@ def _assemble(
     compute: Compute,
     code: CodeInfo,
     source: str,
+    features: str,
     outcomes: list[tuple[FoldInfo, dict[str, ANY_FLOAT]]],
 ) -> tuple[RunRecord, dict[str, ANY_FLOAT]]:
     arrays = {name: np.concatenate([fold_arrays[name] for _, fold_arrays in outcomes]) for name in outcomes[0][1]}
@@ -512,7 +538,7 @@ def _assemble(
         recipe_digest=recipe.digest(),
         protocol=protocol.name,
         seed=request.seed,
-        data=data_info(dataset),
+        data=data_info(dataset, features),
         folds=[info for info, _ in outcomes],
         classes=list(dataset.labels.classes),
         code=code,

@@ -61,13 +61,17 @@ class _Strict(BaseModel):
 
 
 class DataInfo(_Strict):
-    """The data set as the run met it; `counts` as `FaceDataset.counts`."""
+    """The data set as the run met it; `counts` as `FaceDataset.counts`.
+
+    `features` is the sha256 of the published features, where the recipe reads these, else empty.
+    """
 
     name: str
     fingerprint: str
     layout: str
     partial: bool
     counts: dict[str, dict[str, int]]
+    features: str = ""
 
 
 class FoldInfo(_Strict):

@@ -92,12 +92,13 @@ def fold_info(fold: Fold, dataset: FaceDataset, arrays: dict[str, ANY_FLOAT], **
     )
 
 
-def data_info(dataset: FaceDataset) -> DataInfo:
-    """What a record says of its data set."""
+def data_info(dataset: FaceDataset, features: str = "") -> DataInfo:
+    """What a record says of its data set; `features` as in `DataInfo`."""
     return DataInfo(
         name=dataset.name,
         fingerprint=dataset.fingerprint,
         layout=dataset.layout,
         partial=dataset.partial,
         counts=dataset.counts(),
+        features=features,
     )

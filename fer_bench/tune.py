@@ -247,6 +247,7 @@ def searching(
         "data": dataset.fingerprint,
         "folds": [fold.digest(dataset) for fold in searched],
         "space": {name: asdict(where) for name, where in ranges.items()},
+        **({"features": features} if (features := bench.features_digest(dataset, recipe.input)) else {}),
     }
     name = f"s{request.seed}" + (f".k{folds}" if folds else "")
     folder = request.workspace.root / "runs" / "tune" / protocol.name / f"{spec.name}.{recipe.name}" / name

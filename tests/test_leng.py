@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.svm import SVC
 
-from fer_bench import data, leaderboard, registry, weights
+from fer_bench import bench, data, leaderboard, registry, weights
 from fer_bench.bench import RunRequest, run
 from fer_bench.data import sfew
 from fer_bench.errors import DataNotFoundError, FerBenchError
@@ -265,6 +265,41 @@ def test_without_the_published_features_a_run_says_what_to_get(
     assert verified(workspace, request, monkeypatch, films)[-1] == "leng_svm.paper not run: expected SFEW.xlsx"
     with pytest.raises(DataNotFoundError, match=r"expected SFEW\.xlsx"):
         run(dataclasses.replace(request, seed=1), CPU)
+
+
+def test_a_run_on_other_published_features_is_not_done(
+    workspace: Workspace, films: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def corrected(dataset: Any) -> npt.NDArray[np.float64]:
+        features = fake_features(dataset)
+        features[0, 0] += 0.5
+        return features
+
+    def damaged(_: object) -> None:
+        raise FerBenchError("not a readable table of features")
+
+    request = request_of("leng_svm", "paper", workspace)
+    record = run(request, CPU)
+    assert run(request, CPU).finished == record.finished
+    # What is not at hand can't be another one.
+    monkeypatch.setattr(sfew, "published_features", damaged)
+    assert bench.done(request, films) is not None
+    assert verified(workspace, request, monkeypatch, films)[-1] == (
+        "leng_svm.paper not run: not a readable table of features"
+    )
+
+    monkeypatch.setattr(sfew, "published_features", corrected)
+    assert bench.done(request, films) is None
+    assert "published features of sfew at hand are others" in verified(workspace, request, monkeypatch, films)[-1]
+    again = run(request, CPU)
+    assert len({record.data.features, again.data.features, ""}) == 3
+    assert "bit for bit" in verified(workspace, request, monkeypatch, films)[-1]
+
+    # A run that goes on takes no fold of the other features.
+    (request.folder / "fold0.json").write_text("{}")
+    monkeypatch.setattr(sfew, "published_features", fake_features)
+    request.record_path.unlink()
+    assert run(request, CPU).predictions.sha256 == record.predictions.sha256
 
 
 @pytest.mark.parametrize(("model", "recipe"), [("leng_svm", "own_features"), ("leng_mlp", "own_features_normalised")])

@@ -46,7 +46,7 @@ def phog(
 
 
 def edges(image: npt.NDArray[np.uint8]) -> BoolArray:
-    """Where a gray (H, W) image has Canny's edges."""
+    """Where a gray (H, W) image has Canny's edges; anywhere in a flat one, as its quantiles are those of rounding."""
     from skimage.feature import canny
 
     pixels = image.astype(np.float64)

@@ -255,6 +255,8 @@ def _check_description(record: RunRecord, path: Path, result: VerifyResult) -> N
     result.failures += differences("recipe_digest", record.recipe_digest, recipe_digest(recipe))
     result.failures += differences("recipe_name", record.recipe_name, recipe["name"])
     result.failures += differences("pretrained", record.pretrained, recipe["pretrained"])
+    reads_features = recipe.get("input") == "published_features"
+    result.failures += differences("data.features stated", bool(record.data.features), reads_features)
     for number, fold in enumerate(record.folds):
         last = fold.history[-1]
         kept = max(fold.history, key=lambda row: row["select_accuracy"]) if recipe["select"] == "best_epoch" else last
@@ -319,10 +321,28 @@ def _dataset(name: str, data_dir: Path | None) -> FaceDataset | str:
 
 
 def _same_data(record: RunRecord, found: FaceDataset | str) -> FaceDataset | str:
-    """The data set if it is the one that the record met, else why it is not."""
-    if isinstance(found, str) or found.fingerprint == record.data.fingerprint:
+    """The data set if it is the one that the record met, else why it is not.
+
+    Published features are compared where they are at hand.
+    """
+    from fer_bench import bench
+
+    if isinstance(found, str):
         return found
-    return f"{record.data.name} at hand is another copy or layout ({found.layout}; the run had {record.data.layout})"
+    if found.fingerprint != record.data.fingerprint:
+        return (
+            f"{record.data.name} at hand is another copy or layout ({found.layout}; the run had {record.data.layout})"
+        )
+    if record.data.features:
+        try:
+            features = bench.features_digest(found, "published_features")
+        except DataNotFoundError:
+            return found
+        except FerBenchError as error:
+            return str(error)
+        if features != record.data.features:
+            return f"the published features of {record.data.name} at hand are others than the run's"
+    return found
 
 
 def _check_labels(record: RunRecord, arrays: Arrays, dataset: FaceDataset, result: VerifyResult) -> None:

@@ -27,7 +27,8 @@ in section 3: its cross-entropy. Where the paper is silent or unclear:
 - Fig. 4 and 7 do not name all values that were tried: `hidden_...`, `sgd` and `paper_bdr_...` cover their ranges.
 - The original rule starts where the variance is "about 0.1". It is that small at first, before anything is learned;
   here it must have risen above 0.1 and come back, which it does not within 2000 epochs.
-- The data set authors' SVM is LIBSVM's default: a Gaussian kernel, gamma one over the number of features, C of 1.
+- The data set authors' SVM is LIBSVM's default: a Gaussian kernel, gamma one over the number of features, C of 1. Where
+  classes win equally many duels, the clearer wins, and not the first.
 """
 
 from __future__ import annotations
