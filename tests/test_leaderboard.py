@@ -365,6 +365,7 @@ def test_verify_with_another_layout_says_so_and_passes(workspace: Workspace, mak
         (("pretrained",), "imagenet", "pretrained"),
         (("external",), True, "external"),
         (("folds", 0, "epoch"), 2, "folds.0.epoch"),
+        (("folds", 0, "history", 0, "select_accuracy"), 0.9, "folds.0: the stored predictions on select"),
         (("folds", 0, "train_seconds"), 60.0, "folds.0.train_seconds"),
         (("parameters",), 1, "parameters, multiply_adds.0"),
         (("multiply_adds",), 1, "parameters, multiply_adds.1"),
@@ -409,11 +410,18 @@ def retouch(
     path = workspace.record_path(protocol, "lin_shi", "paper", 0)
     record, arrays = read_record(path), read_arrays(path.with_suffix(".npz"))
     arrays = {name: array for name, array in (arrays | changed).items() if name not in drop}
-    right = arrays["test_plain"].argmax(axis=1) == arrays["test_targets"]
-    folds = [
-        fold.model_copy(update={"test_accuracy": float(right[arrays["test_fold"] == number].mean())})
-        for number, fold in enumerate(record.folds)
-    ]
+
+    def accuracy(part: str, number: int) -> float:
+        mine = arrays[f"{part}_fold"] == number
+        right = arrays[f"{part}_plain"][mine].argmax(axis=1) == arrays[f"{part}_targets"][mine]
+        return float(right.mean())
+
+    folds = []
+    for number, fold in enumerate(record.folds):
+        fitting: dict[str, Any] = {"test_accuracy": accuracy("test", number)}
+        if "select_plain" in arrays:
+            fitting["history"] = [{**fold.history[0], "select_accuracy": accuracy("select", number)}]
+        folds.append(fold.model_copy(update=fitting))
     info = record.predictions.model_copy(update={"sha256": arrays_digest(arrays)})
     update = {"metrics": score_arrays(arrays), "near_copy_free": near_copy_free(arrays), "external": external}
     write_record(path, record.model_copy(update={**update, "folds": folds, "predictions": info}), arrays)

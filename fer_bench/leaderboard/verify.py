@@ -101,7 +101,7 @@ def verify(
         try:
             record, arrays = read_record(path), read_arrays(path.with_suffix(".npz"))
             _check_numbers(record, arrays, result)
-            _check_description(record, path, result)
+            _check_description(record, arrays, path, result)
             dataset = _same_data(record, dataset_of(record.data.name))
             if isinstance(dataset, str):
                 result.notes.append(f"labels checked against the stored copy only: {dataset}")
@@ -241,7 +241,7 @@ def _check_numbers(record: RunRecord, arrays: Arrays, result: VerifyResult) -> N
         result.notes.append("every number recomputed from the predictions")
 
 
-def _check_description(record: RunRecord, path: Path, result: VerifyResult) -> None:
+def _check_description(record: RunRecord, arrays: Arrays, path: Path, result: VerifyResult) -> None:
     """What the record says twice, and what the registered model says of its network."""
     from fer_bench.provenance import network_cost
 
@@ -263,6 +263,16 @@ def _check_description(record: RunRecord, path: Path, result: VerifyResult) -> N
         seconds = sum(row["seconds"] for row in fold.history)
         result.failures += differences(f"folds.{number}.epoch", fold.epoch, int(kept["epoch"]))
         result.failures += differences(f"folds.{number}.train_seconds", fold.train_seconds, seconds)
+        mine = arrays["select_fold"] == number
+        if mine.any() and "select_accuracy" in kept:
+            # While it trained the network was not yet rounded to half precision, which may turn an answer.
+            right = arrays["select_plain"][mine].argmax(axis=1) == arrays["select_targets"][mine]
+            change = float(right.mean()) - kept["select_accuracy"]
+            if abs(change) > ACCURACY_TOLERANCE + 1 / len(right):
+                result.failures.append(
+                    f"folds.{number}: the stored predictions on select are {100 * change:+.2f} points off those of "
+                    f"epoch {fold.epoch}, whose network should have made them"
+                )
     if record.model not in registry.list_models():
         result.notes.append(f"parameters and multiply-adds not recomputed: {record.model} is not registered here")
     elif record.model_revision != (revision := registry.get_spec(record.model).revision):
