@@ -214,14 +214,19 @@ def load_published(workspace: Workspace, name: str) -> Predictor:
     """The shipped network of "model.recipe" or "model", with the temperature that the manifest has for it.
 
     Raises:
-        FerBenchError: as `published_name`, or the file can't be read, or is not the one that its record scored.
+        FerBenchError: as `published_name`, or the file can't be read, is not the one that its record scored, or says
+            that it is of another row.
     """
     row = published_name(workspace, name)
     path = workspace.weights / f"{row}.safetensors"
     records = _records(workspace, row)
     if path.exists() and records and sha256(path) not in {record.folds[0].weights_sha256 for record in records}:
         raise FerBenchError(f"{path}: damaged, or not the network of its record; fetch or train it again")
-    return replace(load(path), temperature=_temperature(path))
+    predictor = load(path)
+    own = f"{registry.get_spec(predictor.metadata['model']).name}.{predictor.metadata.get('recipe')}"
+    if own != row:  # no record need be there to tell
+        raise FerBenchError(f"{path}: expected the network of {row}, found that of {own}; fetch or train it again")
+    return replace(predictor, temperature=_temperature(path))
 
 
 def _temperature(path: Path) -> float:

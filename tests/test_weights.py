@@ -234,6 +234,9 @@ def test_a_shipped_network_that_is_not_its_records_is_refused(workspace: Workspa
         weights.load_published(workspace, "lda")
     (workspace.records / record).unlink()
     assert weights.load_published(workspace, "lda").classes, "there is nothing to compare it with"
+    path.rename(path.with_name("qda.paper.safetensors"))
+    with pytest.raises(FerBenchError, match=r"expected the network of qda\.paper, found that of lda\.paper"):
+        weights.load_published(workspace, "qda")
 
 
 def test_a_name_means_one_network_without_records(workspace: Workspace) -> None:
