@@ -196,18 +196,22 @@ def published_name(workspace: Workspace, name: str) -> str:
     rows = sorted(row for row in shipped if row.rpartition(".")[0] == name)
     if rows:
         return max(rows, key=lambda row: _published_accuracy(workspace, row))
-    if name in registry.list_models():
+    model, _, recipe = name.partition(".")
+    if model in registry.list_models():
+        if recipe:
+            registry.get_spec(model).recipe(recipe, "fer2013")
         raise FerBenchError(f"no weights of {name} are shipped: {how_to_get(workspace, name)}")
     raise UnknownNameError("model", name, {*shipped, *registry.list_models()})
 
 
 def how_to_get(workspace: Workspace, name: str) -> str:
-    """What fetches or makes the network of a registered model that is not shipped, or why it never is."""
-    if reason := registry.get_spec(name).not_shipped:
+    """What fetches or makes a network that is not shipped, of "model.recipe" or "model", or why it never is."""
+    model, _, recipe = name.partition(".")
+    if reason := registry.get_spec(model).not_shipped:
         return reason
-    if any((workspace.records / "fer2013").glob(f"{name}.*/s*.json")):  # `run` would say that it is done
+    if any((workspace.records / "fer2013").glob(f"{model}.{recipe or '*'}/s*.json")):  # `run` would say it is done
         return FETCH
-    return f"`python -m fer_bench run --model {name} --protocol fer2013` trains it"
+    return f"`python -m fer_bench run --model {model} --protocol fer2013{recipe and f' --recipe {recipe}'}` trains it"
 
 
 def load_published(workspace: Workspace, name: str) -> Predictor:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from fer_bench import metrics, weights
 from fer_bench.data import synthetic
-from fer_bench.errors import FerBenchError
+from fer_bench.errors import FerBenchError, UnknownNameError
 from fer_bench.fit import fit
 from fer_bench.leaderboard.board import manifest_path
 from fer_bench.predict import Predictor
@@ -253,8 +253,13 @@ def test_a_network_whose_record_is_here_is_fetched(workspace: Workspace) -> None
     record = workspace.record_path("fer2013", "lin_shi", "paper", 0)
     record.parent.mkdir(parents=True)
     record.write_text("{}")
-    with pytest.raises(FerBenchError, match="its record is here, and `python -m fer_bench weights pull"):
-        weights.published_name(workspace, "lin_shi")
+    for name in ("lin_shi", "lin_shi.paper"):
+        with pytest.raises(FerBenchError, match=rf"{name} are shipped: its record is here, and .* weights pull"):
+            weights.published_name(workspace, name)
+    with pytest.raises(FerBenchError, match="--model lin_shi --protocol fer2013 --recipe no_dropout` trains it"):
+        weights.published_name(workspace, "lin_shi.no_dropout")
+    with pytest.raises(UnknownNameError, match="unknown recipe of lin_shi 'no_dropot'"):
+        weights.published_name(workspace, "lin_shi.no_dropot")
 
 
 def test_the_committed_networks_are_small_enough_to_clone() -> None:
