@@ -98,12 +98,14 @@ def test_all_right_and_all_wrong() -> None:
 
 
 def test_reliability_bins() -> None:
-    # 0.6 is the upper edge of the third of five bins and belongs to it.
-    diagram = reliability([0, 1, 0], [[0.6, 0.4], [0.55, 0.45], [0.95, 0.05]], bins=5)
-    assert diagram.count.tolist() == [0, 0, 2, 0, 1]
-    assert diagram.accuracy[[2, 4]].tolist() == [0.5, 1]
-    assert diagram.confidence[[2, 4]] == pytest.approx([0.575, 0.95])
-    assert np.isnan(diagram.accuracy[[0, 1, 3]]).all()
+    # 0.75 is the upper edge of the third of four bins, exactly, and belongs to it.
+    diagram = reliability([0, 1, 0], [[0.75, 0.25], [0.55, 0.45], [0.95, 0.05]], bins=4)
+    assert diagram.count.tolist() == [0, 0, 2, 1]
+    assert diagram.accuracy[[2, 3]].tolist() == [0.5, 1]
+    assert diagram.confidence[[2, 3]] == pytest.approx([0.65, 0.95])
+    assert np.isnan(diagram.accuracy[[0, 1]]).all()
+    # Guo et al. (ICML 2017), whose numbers ours are to be compared with.
+    assert len(reliability([0], [[0.75, 0.25]]).count) == 15
 
 
 @pytest.mark.parametrize(

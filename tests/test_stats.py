@@ -75,6 +75,14 @@ def test_paired_bootstrap_near_the_normal_interval() -> None:
     assert result.p == pytest.approx(2 * scipy_stats.norm.sf(0.04 / error), abs=0.003)
 
 
+def test_the_p_of_the_paired_bootstrap_is_two_sided() -> None:
+    a, b = outcomes(500, 110, 90, 300)
+    error = np.std(np.array(a, float) - np.array(b, float)) / np.sqrt(1000)
+    expected = 2 * scipy_stats.norm.sf(0.02 / error)
+    assert 0.1 < expected < 0.2
+    assert [paired_bootstrap(a, b).p, paired_bootstrap(b, a).p] == pytest.approx([expected] * 2, abs=0.02)
+
+
 @given(st.tuples(*[st.integers(0, 30)] * 4).filter(any), st.integers(0, 100))
 def test_paired_bootstrap_properties(counts: tuple[int, int, int, int], seed: int) -> None:
     a, b = outcomes(*counts)
