@@ -631,6 +631,8 @@ def _export(options: argparse.Namespace) -> int:
     name = weights.published_name(Workspace(), options.model)
     if options.out is not None and options.out.is_dir():
         raise FerBenchError(f"{options.out}: a folder; --out takes a file's name")
+    if options.out is not None and options.out.resolve().parent == Workspace().weights.resolve():
+        raise FerBenchError(f"{options.out}: the folder of the shipped networks; --out takes another")
     predictor = weights.load_published(Workspace(), name)
     content = export.to_onnx(predictor)
     difference = export.largest_difference(content, predictor)
@@ -694,6 +696,8 @@ def _predict(options: argparse.Namespace) -> int:
             raise FerBenchError(f"{path}: no such file or folder")
     if options.csv is not None and options.csv.is_dir():
         raise FerBenchError(f"{options.csv}: a folder; --csv takes a file's name")
+    if options.csv is not None and options.csv.resolve() in {path.resolve() for path in options.paths}:
+        raise FerBenchError(f"{options.csv}: is to be read, and --csv would write over it; give another name")
     detector = None if options.whole else faces.find_detector()
     if detector is not None:
         print(f"faces: {detector.name} ({detector.note})", file=sys.stderr)

@@ -39,8 +39,9 @@ def score_external(
 
     Args:
         path: a CSV with a column `id` (as the data set names its images), and a probability column for each
-            class or one column `prediction` of class names; where the protocol has several folds also
-            `fold`, from 0. Every test image of every fold must be there once.
+            class or one column `prediction` of class names (with both the probabilities count, and must agree);
+            where the protocol has several folds also `fold`, from 0. Every test image of every fold must be there
+            once.
         name: what to call the row.
 
     Raises:
@@ -110,18 +111,16 @@ def _read_predictions(path: Path, labels: LabelSet, folds: int) -> dict[tuple[in
     for column in needed:
         if column not in table:
             raise FerBenchError(f"{path}: no column {column!r}; expected {', '.join(needed)} and the classes")
-    if "prediction" in table:
-        chosen = []
-        for row, word in enumerate(table["prediction"], start=2):
-            with located(f"{path}: row {row}"):
-                chosen.append(labels.index(str(word)))
+    chosen = []
+    for row, word in enumerate(table.get("prediction", ()), start=2):
+        with located(f"{path}: row {row}"):
+            chosen.append(labels.index(str(word)))
+    absent = [word for word in labels.classes if word not in table]
+    if absent and "prediction" not in table:
+        raise FerBenchError(f"{path}: no column {absent[0]!r}; expected {', '.join(labels.classes)} or `prediction`")
+    if absent:
         values = np.eye(len(labels))[chosen]
     else:
-        absent = [word for word in labels.classes if word not in table]
-        if absent:
-            raise FerBenchError(
-                f"{path}: no column {absent[0]!r}; expected {', '.join(labels.classes)} or `prediction`"
-            )
         try:
             values = table[list(labels.classes)].to_numpy(dtype=np.float64)
         except (OverflowError, ValueError) as error:
@@ -130,6 +129,12 @@ def _read_predictions(path: Path, labels: LabelSet, folds: int) -> dict[tuple[in
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise FerBenchError(f"{path}: row {row + 2}: expected probabilities that sum to 1, got {values[row].tolist()}")
+    for row, label in enumerate(chosen):
+        if values[row, label] < values[row].max():
+            raise FerBenchError(
+                f"{path}: row {row + 2}: the prediction is {labels.classes[label]!r}, but the highest probability "
+                f"is that of {labels.classes[int(values[row].argmax())]!r}; leave one of the two out"
+            )
     numbers = table["fold"] if folds > 1 else ["0"] * len(table)
     known = {str(number): number for number in range(folds)}
     given: dict[tuple[int, str], ANY_FLOAT] = {}

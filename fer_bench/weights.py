@@ -151,19 +151,9 @@ def published_path(workspace: Workspace, model: str, recipe: str) -> Path:
 def publish(record: RunRecord, workspace: Workspace) -> Path | None:
     """Copy a FER2013 network to `weights/` if its seed is the best of its row on `select`.
 
-    Runs of another recipe, model revision or data in the row's folder do not count. Nothing is done where the
-    network of this very run is not at hand, or is of a model that is not shipped.
+    Nothing is done where the network of this very run is not at hand, or is of a model that is not shipped.
     """
-    if record.protocol != "fer2013" or record.data.partial:
-        return None
-
-    def made_of(run: RunRecord) -> tuple[str, int, str]:
-        return run.recipe_digest, run.model_revision, run.data.fingerprint
-
-    folder = workspace.record_path(*record.row, record.seed).parent
-    others = [read_record(path) for path in folder.glob("s*.json")]
-    alike = [other for other in others if made_of(other) == made_of(record)]
-    if any(other.accuracy(part="select") > record.accuracy(part="select") for other in alike):
+    if record.protocol != "fer2013" or record.data.partial or better_seed(record, workspace) is not None:
         return None
     source = workspace.run_folder(*record.row, record.seed) / "fold0.safetensors"
     if not source.exists() or sha256(source) != record.folds[0].weights_sha256:
@@ -174,6 +164,22 @@ def publish(record: RunRecord, workspace: Workspace) -> Path | None:
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
     return target
+
+
+def better_seed(record: RunRecord, workspace: Workspace) -> int | None:
+    """The seed of the record's row that is best on `select`, if it is better than the record's own.
+
+    Runs of another recipe, model revision or data in the row's folder do not count.
+    """
+
+    def made_of(run: RunRecord) -> tuple[str, int, str]:
+        return run.recipe_digest, run.model_revision, run.data.fingerprint
+
+    folder = workspace.record_path(*record.row, record.seed).parent
+    others = [read_record(path) for path in sorted(folder.glob("s*.json"))]
+    alike = [other for other in others if made_of(other) == made_of(record)]
+    best = max([record, *alike], key=lambda run: run.accuracy(part="select"))
+    return None if best is record else best.seed
 
 
 def _spec_of(path: Path) -> ModelSpec:

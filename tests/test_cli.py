@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fer_bench import bench, cli, records, registry
@@ -206,6 +207,27 @@ def test_score_adds_an_external_row(workspace: Workspace, tmp_path: Path) -> Non
     assert record.accuracy() == 1.0
     board = (workspace.leaderboard / "leaderboard.csv").read_text()
     assert "mine" in board
+
+
+def test_score_takes_probabilities_before_predictions(
+    workspace: Workspace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The most probable class alone, as a certainty, would spoil the log-loss."""
+    path = _predictions(tmp_path / "mine.csv")
+    score = ["score", str(path), "--protocol", "synthetic", "--name", "mine"]
+    place = workspace.record_path("synthetic", "mine", "external", 0)
+    assert cli.main(score) == 0
+    alone = read_record(place).predictions.sha256
+    table = pd.read_csv(path, dtype={"id": str})
+    classes = list(table.columns[1:])
+    table["prediction"] = table[classes].idxmax(axis=1)
+    table.to_csv(path, index=False)
+    assert cli.main(score) == 0
+    assert read_record(place).predictions.sha256 == alone
+    table.loc[3, "prediction"] = next(word for word in classes if word != table.loc[3, "prediction"])
+    table.to_csv(path, index=False)
+    assert cli.main(score) == 2
+    assert "row 5: the prediction is" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

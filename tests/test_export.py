@@ -16,6 +16,7 @@ from fer_bench import cli, export, registry
 from fer_bench.errors import FerBenchError
 from fer_bench.labels import FER2013
 from fer_bench.predict import Predictor
+from fer_bench.records import Workspace
 from fer_bench.specs import ModelSpec
 from fer_bench.transforms import Normaliser
 
@@ -102,6 +103,13 @@ def test_the_command_writes_a_file_that_stands_alone(
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     [probabilities] = session.run(None, {"image": np.full((1, 1, 48, 48), 128, dtype=np.float32)})
     assert probabilities.shape == (1, 7) and probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_shipped_network_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> None:
+    shipped = Workspace().weights / "lda.paper.safetensors"
+    before = shipped.read_bytes()
+    assert cli.main(["export", "lda", "--out", str(shipped)]) == 2
+    assert "the folder of the shipped networks" in capsys.readouterr().err and shipped.read_bytes() == before
 
 
 def test_a_file_that_differs_is_not_written(

@@ -326,6 +326,18 @@ def test_verify_reports_what_is_not_as_the_manifest_says(
     refused(["verify"], "not a readable manifest", capsys)
 
 
+def test_verify_refuses_the_network_of_a_seed_that_is_not_the_best_on_select(
+    scored: Path, here: Workspace, make_record: MakeRecord, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read_record(here.record_path("fer2013", "lda", "paper", 0))
+    like_it = {"recipe_digest": record.recipe_digest, "data": record.data.model_dump()}
+    make_record(here, "lda", seed=1, accuracy=0.1, **like_it)
+    assert verified(capsys, "lda")[0] == 0
+    make_record(here, "lda", seed=2, accuracy=0.99, **like_it)
+    code, lines = verified(capsys, "lda")
+    assert code == 1 and f"FAILED: {scored}: is the network of seed 0, but seed 2 is better on select" in lines[0]
+
+
 def test_verify_refuses_a_network_under_another_name(
     scored: Path, here: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:

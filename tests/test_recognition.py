@@ -420,6 +420,9 @@ def test_predict_refuses_in_one_line_and_writes_nothing(
     missing = refused(album, tmp_path / "none.jpg", "--whole", "--csv", out)
     assert missing == f"fer_bench: {tmp_path / 'none.jpg'}: no such file or folder\n"
     assert "a folder" in refused(album, "--whole", "--csv", album)
+    before = (album / "one.png").read_bytes()
+    assert "would write over it" in refused(album / "one.png", "--whole", "--csv", album / "one.png")
+    assert (album / "one.png").read_bytes() == before
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

@@ -199,6 +199,8 @@ def _check_file(
     if record.row != ("fer2013", *row.rsplit(".", 1)):
         result.failures.append(f"is the network of {entry['record']}")
         return result
+    if (best := weights.better_seed(record, workspace)) is not None:
+        result.failures.append(f"is the network of seed {record.seed}, but seed {best} is better on select")
     dataset = _same_data(record, dataset_of(record.data.name))
     if isinstance(dataset, str):
         raise FerBenchError(f"{row} can't predict again: {dataset} (see `python -m fer_bench data status`)")
