@@ -158,8 +158,8 @@ def tempered(probabilities: npt.ArrayLike, temperature: float) -> FloatArray:
 
 
 def _logits(probabilities: FloatArray) -> FloatArray:
-    """Up to a constant a row; softmax in float32 is right to a few digits down to its smallest normal number."""
-    logits: FloatArray = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    """Up to a constant a row. The floor is the log-loss's: one certain mistake is not to set the temperature."""
+    logits: FloatArray = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
     return logits
 
 

@@ -148,6 +148,18 @@ def test_tempered_is_softmax_of_divided_logits_and_keeps_the_order() -> None:
     np.testing.assert_array_equal(scaled.argsort(axis=1), logits.argsort(axis=1))
 
 
+def test_a_probability_of_nothing_does_not_set_the_temperature() -> None:
+    """Some answers are stored as exactly 0, and a few of them are wrong."""
+    rng = np.random.default_rng(0)
+    sure = np.eye(7, dtype=np.float32)[rng.integers(0, 7, 400)]
+    truth = np.where(rng.random(400) < 0.8, sure.argmax(axis=1), rng.integers(0, 7, 400))
+    least = np.finfo(np.float32).eps
+    found = metrics.fit_temperature(truth, sure)
+    assert found == pytest.approx(metrics.fit_temperature(truth, np.where(sure == 1, 1 - 6 * least, least)), rel=1e-3)
+    calibrated = metrics.tempered(sure, found)
+    assert calibrated.max(axis=1) == pytest.approx(np.mean(sure.argmax(axis=1) == truth), abs=0.02)
+
+
 def test_certain_probabilities_can_be_tempered() -> None:
     truth = np.array([0, 1, 1, 1])
     hard = np.eye(2)[[0, 1, 1, 0]]
