@@ -64,11 +64,14 @@ def test_the_page_shows_a_part_of_many_rows_and_says_so() -> None:
 
 def test_a_stopped_batch_has_the_rows_so_far() -> None:
     classes = HAPPY.classes
-    stopped = batch.finished(batch.Job([BatchRow("a.png", None, 1, opinion=HAPPY)], classes, stopped=True))
+    stopped = batch.finished(
+        batch.Job([BatchRow("a.png", None, 1, opinion=HAPPY)], "lda.paper", "Marks", classes, stopped=True)
+    )
     assert "Stopped. 1 picture, 1 face." in stopped
+    assert "By lda.paper; faces found by Marks." in stopped and 'download="fer_bench.lda.paper.csv"' in stopped
     link = re.search(r'base64,(.*?)"', stopped)
     assert link is not None and base64.b64decode(link[1]).decode().splitlines()[1].startswith("a.png,,1,")
-    assert "download" not in batch.finished(batch.Job([], classes, stopped=True))
+    assert "download" not in batch.finished(batch.Job([], classes=classes, stopped=True))
 
 
 def test_progress_never_passes_its_end() -> None:

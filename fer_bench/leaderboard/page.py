@@ -19,12 +19,22 @@ Cells = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the page: its heading, what it means, the CSV column it sorts by, how a cell reads."""
+    """A column of the page: its heading, what it means, the CSV column it sorts by, how a cell reads.
+
+    The first click on its heading brings the best row up; `less_is_better` says which that is.
+    """
 
     title: str
     meaning: str
     value: str
     show: Callable[[Cells], str]
+    less_is_better: bool = False
+
+    @property
+    def attributes(self) -> str:
+        """Of its heading, in HTML."""
+        first = ' data-first="ascending"' if self.less_is_better else ""
+        return f'title="{escape(self.meaning)}"{first}{" aria-sort=descending" * (self.value == "accuracy")}'
 
 
 def _percent(name: str) -> Callable[[Cells], str]:
@@ -61,22 +71,24 @@ COLUMNS = (
     Column("Select", "Accuracy on the selection part, percent", "select_accuracy", _percent("select_accuracy")),
     Column("Macro F1", "Mean F1 over the classes, percent", "macro_f1", _percent("macro_f1")),
     Column("Mean recall", "Mean recall over the classes, percent", "mean_recall", _percent("mean_recall")),
-    Column("Log-loss", "Mean negative log-likelihood, nats", "log_loss", _plain("log_loss", 3)),
-    Column("Calibration error", "Expected, 15 bins, percent", "calibration_error", _percent("calibration_error")),
+    Column("Log-loss", "Mean negative log-likelihood, nats", "log_loss", _plain("log_loss", 3), True),
+    Column("Calibration error", "Expected, 15 bins, percent", "calibration_error", _percent("calibration_error"), True),
     Column(
         "Calibrated",
         "The same with a temperature fitted on the selection part, percent",
         "calibrated_error",
         _percent("calibrated_error"),
+        True,
     ),
-    Column("Parameters", "Weights of the network", "parameters", lambda row: text.count(row["parameters"])),
-    Column("Multiply-adds", "For one image", "multiply_adds", lambda row: text.count(row["multiply_adds"])),
-    Column("CPU, ms", "One image, one thread, float32, median", "cpu_ms", _percent("cpu_ms")),
+    Column("Parameters", "Weights of the network", "parameters", lambda row: text.count(row["parameters"]), True),
+    Column("Multiply-adds", "For one image", "multiply_adds", lambda row: text.count(row["multiply_adds"]), True),
+    Column("CPU, ms", "One image, one thread, float32, median", "cpu_ms", _percent("cpu_ms"), True),
     Column(
         "Training, min",
         "All folds of one seed, mean over seeds",
         "training_minutes",
         _plain("training_minutes", 1),
+        True,
     ),
 )
 
@@ -126,9 +138,7 @@ def _section(protocol: Protocol, rows: pd.DataFrame) -> str:
     ends = rows[["interval_low", "interval_high", "reported"]]
     low, high = float(ends.min().min()), float(ends.max().max())
     headings = "".join(
-        f'<th scope="col" class="number" title="{escape(column.meaning)}"'
-        f"{' aria-sort=descending' if column.value == 'accuracy' else ''}>"
-        f'<button type="button">{escape(column.title)}</button></th>'
+        f'<th scope="col" class="number" {column.attributes}><button type="button">{escape(column.title)}</button></th>'
         for column in columns
     )
     body = "\n".join(_row(row, columns, low, high) for row in text.records(rows))

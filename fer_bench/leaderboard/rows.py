@@ -344,7 +344,7 @@ def _milliseconds(record: RunRecord, measured: Mapping[str, float]) -> float | N
     """The measured latency; an ensemble's is that of all its members."""
     rows = [(member.model, member.recipe_name) for member in record.members] or [(record.model, record.recipe_name)]
     known = [milliseconds_of(measured, *row) for row in rows]
-    return None if None in known else sum(value for value in known if value is not None)
+    return None if None in known else round(sum(value for value in known if value is not None), 2)
 
 
 def _member(member: Member) -> str:

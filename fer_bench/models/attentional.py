@@ -135,7 +135,12 @@ PAPER_HOG = replace(
     normalisation="unit",
     patience=10,
 )
-NO_HOG = replace(PAPER_HOG, name="no_hog", model_options={"hog": False})
+NO_HOG = replace(
+    PAPER_HOG,
+    name="no_hog",
+    note="As paper in all but the HOG: the dense layers see the convolutions' maps alone.",
+    model_options={"hog": False},
+)
 
 OWN = modern(epochs=60, lr=1e-2, augmentation="flip")
 DISTILLED = replace(

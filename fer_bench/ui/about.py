@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CSS = """
 #fb-about { max-width: 48rem; }
 #fb-about pre, #fb-about pre code { white-space: pre-wrap; overflow-wrap: anywhere; }
+.fb-report table { display: block; overflow-x: auto; max-width: 100%; }
+.fb-report th, .fb-report td { overflow-wrap: normal; word-break: normal; min-width: 4rem; }
 """
 USE = """
 ## What this is for
@@ -88,14 +90,14 @@ def build(context: Context) -> None:
     if goals.exists():
         title, body = report(goals)
         with gr.Accordion(title, open=False):
-            gr.Markdown(body)
+            gr.Markdown(body, elem_classes="fb-report")
     if reports:
         gr.Markdown("## Each paper beside our runs", padding=True)
         gr.set_static_paths([reports[0].parent])
     for path in reports:
         title, body = report(path)
         with gr.Accordion(title or path.stem, open=False):
-            gr.Markdown(body)
+            gr.Markdown(body, elem_classes="fb-report")
 
 
 def report(path: Path) -> tuple[str, str]:

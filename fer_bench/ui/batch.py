@@ -63,6 +63,8 @@ class Job:
     """A visitor's last batch; the run adds to it, and ends where it is stopped."""
 
     rows: list[BatchRow] = field(default_factory=list)
+    model: str = ""
+    detector: str = ""
     classes: tuple[str, ...] = ()
     running: bool = False
     stopped: bool = False
@@ -116,6 +118,7 @@ def build(context: Context) -> gr.Dropdown:
             yield messages.warning(messages.public(error, context.workspace)), ""
             return
         detector = None if whole else context.detector
+        job.model, job.detector = name, "" if detector is None else detector.name
         job.classes, job.running = predictor.classes, True
         expected = pictures.count(paths)
         seen: set[tuple[str, float | None]] = set()
@@ -173,8 +176,9 @@ def finished(job: Job) -> str:
     first = "Stopped. " if job.stopped else ""
     if not job.rows:
         return messages.note(f"{first}Nothing was classified.")
-    link = messages.download("fer_bench.csv", csv_text(job.rows, job.classes), "text/csv", "Download CSV")
-    return f"{messages.note(first + summarise(job.rows))}{link}"
+    by = f" By {job.model}; {f'faces found by {job.detector}' if job.detector else 'pictures taken whole'}."
+    link = messages.download(f"fer_bench.{job.model}.csv", csv_text(job.rows, job.classes), "text/csv", "Download CSV")
+    return f"{messages.note(first + summarise(job.rows) + by)}{link}"
 
 
 def rows_table(rows: Sequence[BatchRow]) -> str:

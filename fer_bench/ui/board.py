@@ -30,6 +30,7 @@ CSS = """
 .fb-tools label { display: flex; gap: 0.4rem; align-items: center; color: var(--body-text-color-subdued); }
 .fb-tools input, .fb-tools select { padding: 0.35rem 0.6rem; border: 1px solid var(--border-color-primary);
   border-radius: 6px; background: var(--input-background-fill); color: var(--body-text-color); font: inherit; }
+.fb-tools select { appearance: auto; }
 .fb-tools input::placeholder { color: var(--input-placeholder-color); opacity: 1; }
 .fb-count { color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 .fb-tools .fb-download { margin-left: auto; }

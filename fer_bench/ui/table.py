@@ -90,8 +90,7 @@ def table(rows: pd.DataFrame, name: str) -> str:
     """
     shown = columns(rows)
     headings = "".join(
-        f'<th scope="col" class="fb-number" title="{escape(column.meaning)}"'
-        f"{' aria-sort=descending' if column.value == 'accuracy' else ''}>"
+        f'<th scope="col" class="fb-number" {column.attributes}>'
         f'<button type="button">{escape(column.title)}</button></th>'
         for column in shown
     )

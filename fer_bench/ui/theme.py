@@ -72,6 +72,7 @@ CSS = f"""
 @media (prefers-reduced-motion: reduce) {{ * {{ animation: none !important; transition: none !important; }} }}
 .token-remove, .icon-button, .source-selection .icon, .label-clear-button {{
   min-width: 24px; min-height: 24px; justify-content: center; }}
+.label-wrap {{ text-align: left; }}
 .label-wrap, .show-api, .checkbox-container {{ min-height: 24px; }}
 .download-link {{ display: inline-block; padding-block: 4px; }}
 footer .divider {{ display: none; }}

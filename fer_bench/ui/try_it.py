@@ -233,8 +233,11 @@ def remark(look: Look, detector: Detector) -> str:
     """What was found and how, and for those who hear the page what the models say."""
     found = look.recognition
     count = len(found.readings)
+    weaker = "" if detector.name == YuNet.name else " YuNet, which finds more faces, is not available here."
     if not count:
-        return messages.warning(f"{found.detector} found no face here. Is the picture one face? Then take it whole.")
+        return messages.warning(
+            f"{found.detector} found no face here.{weaker} Is the picture one face? Then take it whole."
+        )
     if not found.detector:
         width, height = found.size
         text = "The whole picture is taken as one face."
@@ -247,8 +250,7 @@ def remark(look: Look, detector: Detector) -> str:
         text = f"{faces}, found by {found.detector} in {found.detection_ms:.0f} ms."
         if count > 1:
             text += " Choose one below, or click it in the picture."
-        if detector.name != YuNet.name:
-            text += f" It is {detector.note}."
+        text += weaker
     said = [f"{o.model} says {o.top}, {o.confidence:.0%}." for o in (look.reading.opinions if look.reading else ())]
     heard = f'<p class="fb-visually-hidden">Face {look.selected}: {escape(" ".join(said))}</p>' if said else ""
     return messages.note(text) + heard
