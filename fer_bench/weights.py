@@ -167,7 +167,7 @@ def publish(record: RunRecord, workspace: Workspace) -> Path | None:
 
 
 def better_seed(record: RunRecord, workspace: Workspace) -> int | None:
-    """The seed of the record's row that is best on `select`, if it is better than the record's own.
+    """The seed of the record's FER2013 row that is best on `select`, if it is better than the record's own.
 
     Runs of another recipe, model revision or data in the row's folder do not count.
     """
@@ -175,8 +175,7 @@ def better_seed(record: RunRecord, workspace: Workspace) -> int | None:
     def made_of(run: RunRecord) -> tuple[str, int, str]:
         return run.recipe_digest, run.model_revision, run.data.fingerprint
 
-    folder = workspace.record_path(*record.row, record.seed).parent
-    others = [read_record(path) for path in sorted(folder.glob("s*.json"))]
+    others = _records(workspace, f"{record.model}.{record.recipe_name}")
     alike = [other for other in others if made_of(other) == made_of(record)]
     best = max([record, *alike], key=lambda run: run.accuracy(part="select"))
     return None if best is record else best.seed
@@ -256,4 +255,5 @@ def _published_accuracy(workspace: Workspace, row: str) -> float:
 def _records(workspace: Workspace, row: str) -> list[RunRecord]:
     """The FER2013 records of "model.recipe"."""
     model, _, recipe = row.rpartition(".")
-    return [read_record(path) for path in workspace.record_path("fer2013", model, recipe, 0).parent.glob("s*.json")]
+    folder = workspace.record_path("fer2013", model, recipe, 0).parent
+    return [read_record(path) for path in sorted(folder.glob("s*.json"))]
