@@ -131,12 +131,15 @@ def reliability(targets: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int 
 def fit_temperature(targets: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
     """The temperature that makes `tempered` probabilities likeliest (Guo et al. 2017, section 4.2).
 
-    Arguments and errors as in `evaluate`; the result is between 0.01 and 100.
+    Arguments and errors as in `evaluate`; the result is between 0.01 and 100. Where every answer is right it is 1: the
+    likelihood only grows as the temperature falls, so the images can't tell it.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
     truth, probs = _validated(targets, probabilities)
+    if np.array_equal(probs.argmax(axis=1), truth):
+        return 1.0
     logits = _logits(probs)
 
     def loss(log_temperature: float) -> float:

@@ -7,7 +7,8 @@ image. A run's seed changes its training only.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +74,7 @@ class Protocol:
         caveat: what the number is not.
         names_select: the data set itself names its selection part, so it is never trained on.
         disjoint: the group no member of which may stand in two parts of a fold.
+        related: whose images are no independent samples, "people" or "films"; an image's name starts with it.
         split: the rule.
     """
 
@@ -83,6 +85,7 @@ class Protocol:
     split: Callable[[FaceDataset], list[Fold]]
     names_select: bool = False
     disjoint: str | None = None
+    related: str | None = None
 
     def folds(self, dataset: FaceDataset) -> list[Fold]:
         """The protocol's folds on a loaded data set, checked.
@@ -100,6 +103,10 @@ class Protocol:
             for fold in folds:
                 fold.check_groups(dataset.groups[self.disjoint])
         return folds
+
+    def clusters(self, ids: Iterable[str]) -> list[str]:
+        """What each image of these ids is drawn with as evidence: the person or film it is of, or it alone."""
+        return [re.split("[_-]", id_.rpartition("/")[2])[0] if self.related else id_ for id_ in ids]
 
 
 def _official(dataset: FaceDataset) -> list[Fold]:
@@ -185,24 +192,28 @@ PROTOCOLS = {
             caveat="Leaky: neighbouring frames of one sequence stand in training and test, and a pixel "
             "nearest neighbour scores 98.8%. This measures frame matching, not expression recognition.",
             split=_five_draws,
+            related="people",
         ),
         Protocol(
             name="ckplus_subject",
             dataset="ckplus",
             title="CK+48, 10 folds with no subject in two; the next fold selects",
-            caveat="Posed expressions of 118 people in a laboratory, three frames a sequence: the 981 images "
-            "are far fewer independent samples than their count says.",
+            caveat="Posed expressions of 118 people in a laboratory, three frames a sequence: 981 images that "
+            "count as some 300 independent ones.",
             split=_subject_folds,
             names_select=True,
             disjoint="subject",
+            related="people",
         ),
         Protocol(
             name="sfew_2fold",
             dataset="sfew",
             title="SFEW v1, stratified random halves: train on one, test on the other, then swap",
             caveat="Frames of one movie, often of one scene, stand in both halves: a net that sees the whole "
-            "frame can recognise the scene. 675 images: the 95% interval is about 3.7 points either way.",
+            "frame can recognise the scene. 675 images, but those of one film are right and wrong "
+            "together: the 95% interval is four to seven points either way.",
             split=_halves,
+            related="films",
         ),
         Protocol(
             name="sfew_2fold_movie",
@@ -210,9 +221,10 @@ PROTOCOLS = {
             title="SFEW v1, two halves with no movie in both",
             caveat="675 images of 53 films, told apart by their names: all Harry Potter films but one count as one, "
             "that one and the three Ocean's films by themselves, so that these have actors in both halves. The 95% "
-            "interval is at least 3.7 points either way.",
+            "interval is three to six points either way.",
             split=_movie_halves,
             disjoint="movie",
+            related="films",
         ),
         Protocol(
             name="synthetic",

@@ -58,7 +58,7 @@ def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> Int
     return Interval(0.0 if p == 0 else max(0.0, centre - half), 1.0 if p == 1 else min(1.0, centre + half))
 
 
-def accuracy_interval(accuracies: Sequence[float], n: int, confidence: float = 0.95) -> Interval:
+def accuracy_interval(accuracies: Sequence[float], n: float, confidence: float = 0.95) -> Interval:
     """The interval of a row of the board: the mean accuracy of k seeds, each on the same n test images.
 
     Two sources of chance add up: which n images were drawn for the test, p(1 - p) / n, which more seeds do
@@ -68,7 +68,7 @@ def accuracy_interval(accuracies: Sequence[float], n: int, confidence: float = 0
 
     Args:
         accuracies: fractions in 0..1, one a seed.
-        n: the test images behind each of them.
+        n: the test images behind each of them, fewer where they are related (`design_effect`).
     """
     k, p = len(accuracies), fmean(accuracies)
     effective = float(n)
@@ -78,26 +78,55 @@ def accuracy_interval(accuracies: Sequence[float], n: int, confidence: float = 0
     return wilson_interval(p * effective, effective, confidence)
 
 
+def design_effect(correct: npt.ArrayLike, clusters: npt.ArrayLike) -> float:
+    """How many test images count as one, since images of one person or film are right and wrong together.
+
+    The variance of the accuracy over clusters, divided by what it were if the images were independent (Kish 1965,
+    Survey Sampling, section 5.4), at least 1. Where the images are all alike, nothing tells it: then a cluster counts
+    as one.
+
+    Args:
+        correct: (N,) bool, or the fraction of seeds that are right, in 0..1.
+        clusters: (N,) what each image is of; N different ones give 1.
+    """
+    values = np.asarray(correct, dtype=np.float64)
+    _, of = np.unique(clusters, return_inverse=True)
+    n, count = len(values), int(of.max()) + 1
+    deviations = values - values.mean()
+    spread = np.sum(deviations**2)
+    if count == n:
+        return 1.0
+    if count == 1 or spread < 1e-12:
+        return n / count
+    between = count / (count - 1) * np.sum(np.bincount(of, weights=deviations) ** 2)
+    return max(1.0, float(between / (n / (n - 1) * spread)))
+
+
 def paired_bootstrap(
     correct_a: npt.ArrayLike,
     correct_b: npt.ArrayLike,
     resamples: int = 10_000,
     seed: int = 0,
     confidence: float = 0.95,
+    clusters: npt.ArrayLike | None = None,
 ) -> PairedBootstrap:
     """The difference in accuracy of two models on the same images, by drawing the images again.
 
     Args:
         correct_a, correct_b: (N,) bool, or the fraction of seeds that are right, in 0..1, image by image.
         resamples: the number of redrawn test sets.
+        clusters: (N,) what each image is of, a person or a film: these are drawn, with all their images.
 
     Raises:
         FerBenchError: the two are not of one length, or are empty.
     """
     a, b = _pair(correct_a, correct_b)
-    # The per-image differences take few values, so redrawing the images is redrawing how often each occurs.
-    values, counts = np.unique(a - b, return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(len(a), counts / len(a), size=resamples) @ values / len(a)
+    _, of = (None, np.arange(len(a))) if clusters is None else np.unique(clusters, return_inverse=True)
+    sums, sizes = np.bincount(of, weights=a - b), np.bincount(of)
+    # Few clusters differ in what they add, so redrawing them is redrawing how often each kind occurs.
+    kinds, counts = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(sums), counts / len(sums), size=resamples)
+    draws = (drawn @ kinds[0]) / (drawn @ kinds[1])
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     tail = min(np.sum(draws <= 0), np.sum(draws >= 0))
     p = min(1.0, 2 * (tail + 1) / (resamples + 1))
@@ -128,13 +157,18 @@ def mcnemar(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> McNemar:
     return McNemar(only_a, only_b, math.erfc(math.sqrt(statistic / 2)))
 
 
-def tied(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike, confidence: float = 0.95) -> bool:
+def tied(
+    correct_a: npt.ArrayLike,
+    correct_b: npt.ArrayLike,
+    confidence: float = 0.95,
+    clusters: npt.ArrayLike | None = None,
+) -> bool:
     """Whether two rows are equal within the noise of the test images.
 
     True where the paired bootstrap's interval of their difference holds 0. This is the sharper question than
     whether the rows' own intervals overlap: two models err on many of the same images.
     """
-    result = paired_bootstrap(correct_a, correct_b, confidence=confidence)
+    result = paired_bootstrap(correct_a, correct_b, confidence=confidence, clusters=clusters)
     return result.low <= 0 <= result.high
 
 

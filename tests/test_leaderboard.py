@@ -14,14 +14,15 @@ import pytest
 import torch
 from conftest import MakeRecord, fake_dataset
 
-from fer_bench import data, leaderboard, provenance, registry
+from fer_bench import cli, data, leaderboard, provenance, registry, stats
 from fer_bench.data import DatasetStatus, near_copies
 from fer_bench.errors import FerBenchError, UnknownNameError
-from fer_bench.leaderboard import text
+from fer_bench.leaderboard import rows, text
 from fer_bench.leaderboard.board import END, START
 from fer_bench.predict import Predictor
 from fer_bench.protocols import PROTOCOLS
 from fer_bench.records import Workspace, arrays_digest, read_arrays, read_record, write_arrays, write_record
+from fer_bench.specs import recipe_digest
 from fer_bench.transforms import Normaliser
 
 
@@ -124,14 +125,18 @@ def test_only_the_newest_revision_of_a_row_is_averaged(workspace: Workspace, mak
     assert row["accuracy"] == pytest.approx(100 * newest.accuracy(), abs=0.005)
 
 
-def test_interval_counts_an_image_of_several_folds_as_less_than_one_each_time(
-    workspace: Workspace, make_record: MakeRecord
-) -> None:
-    make_record(workspace, protocol="ckplus_random", accuracy=0.6)
-    row = leaderboard.build(workspace).iloc[0]
-    drawn = read_arrays(workspace.record_path("ckplus_random", "lin_shi", "paper", 0).with_suffix(".npz"))["test_ids"]
-    independent = 2 * 196 * np.sqrt(0.6 * 0.4 / len(drawn))
-    assert row["interval_high"] - row["interval_low"] > 1.1 * independent
+def test_intervals_draw_people_and_films_where_images_are_theirs() -> None:
+    """Of the committed records: on FER2013 Wilson's interval, elsewhere that of fewer images."""
+    for row in rows.read_rows(Workspace()):
+        keys = row.runs[0].outcomes.keys
+        wilson = stats.accuracy_interval([record.accuracy() for record in row.records], len(keys))
+        if row.first.protocol == "fer2013":
+            assert row.interval == wilson
+        else:
+            assert row.interval.high - row.interval.low >= wilson.high - wilson.low
+        if row.first.protocol == "ckplus_subject":
+            assert len(set(row.runs[0].outcomes.clusters)) == 118
+            assert 2 < row.design_effect < 9, "three frames a sequence, and sequences of one person"
 
 
 def test_the_papers_number_and_the_gap(workspace: Workspace, make_record: MakeRecord) -> None:
@@ -327,8 +332,8 @@ def test_verify_passes_on_untouched_records(workspace: Workspace, make_record: M
     make_record(workspace, "mine", "elsewhere", external=True)
     leaderboard.build(workspace)
     results = leaderboard.verify(workspace)
-    assert [result.failures for result in results] == [[]] * (len(PROTOCOLS) + 3)
-    assert all("folds and labels equal the data set's" in result.notes for result in results[:-2])
+    assert [result.failures for result in results] == [[]] * (len(PROTOCOLS) + 4)
+    assert all("folds and labels equal the data set's" in result.notes for result in results[:-3])
 
 
 @pytest.mark.usefixtures("nothing_at_hand")
@@ -338,6 +343,42 @@ def test_verify_without_the_data_says_so_and_passes(workspace: Workspace, make_r
     results = leaderboard.verify(workspace)
     assert all(result.ok for result in results)
     assert results[0].notes[-1] == "labels checked against the stored copy only: fer2013 is not at hand"
+
+
+@pytest.mark.usefixtures("nothing_at_hand")
+def test_verify_counts_what_no_data_set_could_tell(
+    workspace: Workspace, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Workspace.__init__, "__defaults__", (workspace.root,))
+    make_record(workspace)
+    leaderboard.build(workspace)
+    assert cli.main(["leaderboard", "verify"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "4 verified, 0 failed; 1 without the data set, by their stored labels alone"
+
+
+@pytest.mark.usefixtures("nothing_at_hand")
+def test_verify_notices_a_run_that_was_copied_as_another_seed(workspace: Workspace, make_record: MakeRecord) -> None:
+    made = make_record(workspace)
+    recipe = made.recipe | {"optimizer": {"name": "adam", "lr": 1e-3}}
+    path = workspace.record_path("fer2013", "lin_shi", "paper", 0)
+    arrays = read_arrays(path.with_suffix(".npz"))
+    for seed in (0, 1):
+        info = made.predictions.model_copy(update={"file": f"s{seed}.npz"})
+        changes = {"seed": seed, "predictions": info, "recipe": recipe, "recipe_digest": recipe_digest(recipe)}
+        write_record(path.with_name(f"s{seed}.json"), made.model_copy(update=changes), arrays)
+    leaderboard.build(workspace)
+    assert failures(workspace) == ["has the very predictions of s0.json: two seeds never agree like this"]
+
+
+@pytest.mark.usefixtures("nothing_at_hand")
+def test_verify_says_where_the_recipe_is_another_by_now(workspace: Workspace, make_record: MakeRecord) -> None:
+    make_record(workspace)
+    make_record(workspace, recipe="forgotten")
+    leaderboard.build(workspace)
+    forgotten, paper, *_ = leaderboard.verify(workspace)
+    assert paper.ok and "made by another paper than the model's now" in paper.notes
+    assert forgotten.ok and "the model has no recipe forgotten any more" in forgotten.notes
 
 
 @pytest.mark.usefixtures("at_hand")

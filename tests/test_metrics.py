@@ -160,6 +160,11 @@ def test_a_probability_of_nothing_does_not_set_the_temperature() -> None:
     assert calibrated.max(axis=1) == pytest.approx(np.mean(sure.argmax(axis=1) == truth), abs=0.02)
 
 
+def test_answers_that_are_all_right_say_nothing_of_a_temperature() -> None:
+    truth = np.array([0, 1, 2, 2])
+    assert metrics.fit_temperature(truth, np.full((4, 3), 0.2) + 0.4 * np.eye(3)[truth]) == 1
+
+
 def test_certain_probabilities_can_be_tempered() -> None:
     truth = np.array([0, 1, 1, 1])
     hard = np.eye(2)[[0, 1, 1, 0]]

@@ -197,6 +197,15 @@ def test_what_can_not_be_split_is_refused_in_one_line() -> None:
         get_protocol("fer2013").folds(unsplit)
 
 
+def test_an_image_counts_alone_where_nothing_says_whose_it_is() -> None:
+    ids = ["test/sad/PrivateTest_1.jpg", "test/sad/PrivateTest_2.jpg"]
+    assert get_protocol("fer2013").clusters(ids) == ids
+    assert get_protocol("ckplus_subject").clusters(["angry/S010_004_00000018.png"]) == ["S010"]
+    assert get_protocol("sfew_2fold_movie").clusters(["sad/OceansThirteen-010619400_00000002.jpg"]) == [
+        "OceansThirteen"
+    ]
+
+
 def test_an_unknown_protocol_gets_the_nearest_name() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'ckplus_subject'"):
         get_protocol("ckplus_subjects")
@@ -226,6 +235,13 @@ class TestRealData:
         assert self.counts(dataset, fold.test) == [491, 55, 528, 879, 594, 416, 626]
         if all(id_.endswith(".jpg") for id_ in dataset.ids[:100]):
             assert fold.digest(dataset) == "59af5c36b55aa499"
+
+    @pytest.mark.parametrize(
+        ("name", "group"), [("ckplus_random", "subject"), ("ckplus_subject", "subject"), ("sfew_2fold", "movie")]
+    )
+    def test_an_image_counts_with_those_of_its_person_or_film(self, name: str, group: str) -> None:
+        dataset, _ = self.folds(name)
+        assert get_protocol(name).clusters(dataset.ids) == dataset.groups[group].tolist()
 
     def test_ckplus_random(self) -> None:
         dataset, folds = self.folds("ckplus_random")

@@ -11,6 +11,7 @@ from scipy import stats as scipy_stats
 from fer_bench.errors import FerBenchError
 from fer_bench.stats import (
     accuracy_interval,
+    design_effect,
     mcnemar,
     paired_bootstrap,
     tied,
@@ -130,3 +131,54 @@ def test_tied() -> None:
     assert tied(*outcomes(500, 105, 100, 295))
     assert not tied(*outcomes(500, 150, 80, 270))
     assert tied(*outcomes(10, 0, 0, 10))
+
+
+# clusters
+
+
+def of_people(seed: int, people: int = 60, images: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """Right or wrong for each image, and whose it is: people differ in how often they are recognised."""
+    rng = np.random.default_rng(seed)
+    person = np.repeat(np.arange(people), images)
+    return rng.random(people * images) < rng.beta(2, 1, people)[person], person
+
+
+def test_images_on_their_own_have_no_design_effect() -> None:
+    correct = np.random.default_rng(0).random(200) < 0.7
+    assert design_effect(correct, np.arange(200)) == 1
+    a, b = outcomes(50, 20, 10, 20)
+    assert paired_bootstrap(a, b, clusters=np.arange(100).astype(str)) == paired_bootstrap(a, b)
+
+
+@given(st.integers(2, 6), st.integers(0, 100))
+def test_copies_of_an_image_are_no_evidence(times: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = rng.random(150) < 0.7, rng.random(150) < 0.6
+    person = np.repeat(np.arange(150), times)
+    assert design_effect(a.repeat(times), person) == pytest.approx(times, rel=0.01)
+    assert paired_bootstrap(a.repeat(times), b.repeat(times), clusters=person) == pytest.approx(paired_bootstrap(a, b))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_design_effect_is_that_of_drawing_people(seed: int) -> None:
+    correct, person = of_people(seed)
+    rng = np.random.default_rng(0)
+    drawn = [np.concatenate([correct.reshape(60, 6)[rng.integers(0, 60, 60)]]).mean() for _ in range(4000)]
+    independent = correct.mean() * (1 - correct.mean()) / len(correct)
+    assert design_effect(correct, person) == pytest.approx(np.var(drawn) / independent, rel=0.1)
+
+
+def test_the_bootstrap_draws_people_with_all_their_images() -> None:
+    a, person = of_people(0)
+    b, _ = of_people(1)
+    images, people = paired_bootstrap(a, b), paired_bootstrap(a, b, clusters=person)
+    sums = (a.astype(float) - b).reshape(60, 6).mean(axis=1)
+    assert (people.high - people.low) / 2 == pytest.approx(1.96 * sums.std() / np.sqrt(60), rel=0.05)
+    assert people.high - people.low > 1.2 * (images.high - images.low)
+    assert people.difference == images.difference
+
+
+@pytest.mark.parametrize("correct", [[1] * 6, [0] * 6])
+def test_where_all_are_alike_a_cluster_counts_as_one(correct: list[int]) -> None:
+    assert design_effect(correct, list("aabbcc")) == 2
+    assert design_effect([0, 1, 0, 1], list("aaaa")) == 4

@@ -23,6 +23,7 @@ class Comparison:
         protocol: where both were run.
         a, b: "model.recipe@seed".
         n: test images, counted once a fold.
+        drawn: what the bootstrap draws again, "3589 images" or, where those are related, "118 people".
         accuracy_a, accuracy_b: of each.
         difference, interval: accuracy of a minus that of b, and its 95% interval by paired bootstrap.
         bootstrap_p, mcnemar_p: two-sided.
@@ -33,6 +34,7 @@ class Comparison:
     a: str
     b: str
     n: int
+    drawn: str
     accuracy_a: float
     accuracy_b: float
     difference: float
@@ -44,7 +46,10 @@ class Comparison:
 
     @property
     def significant(self) -> bool:
-        """Both tests say that the difference is not the luck of the test images."""
+        """Both tests say that the difference is not the luck of the test images.
+
+        McNemar's takes them as independent, so where they are not it is the bootstrap that decides.
+        """
         return self.mcnemar_p < SIGNIFICANCE and not self.interval.low <= 0 <= self.interval.high
 
     @property
@@ -69,7 +74,7 @@ class Comparison:
             (
                 f"{self.a:{width}}  {100 * self.accuracy_a:6.2f}%  alone right on {self.only_a}",
                 f"{self.b:{width}}  {100 * self.accuracy_b:6.2f}%  alone right on {self.only_b}",
-                f"McNemar p = {self.mcnemar_p:.3g}, paired bootstrap p = {self.bootstrap_p:.3g}",
+                f"McNemar p = {self.mcnemar_p:.3g}, paired bootstrap over {self.drawn} p = {self.bootstrap_p:.3g}",
                 self.verdict,
             )
         )
@@ -88,7 +93,7 @@ def compare(workspace: Workspace, a: str, b: str, protocol: str) -> Comparison:
         UnknownNameError: no such protocol, or no such row on it.
         FerBenchError: a model with several recipes, a seed that was not run, or different test images.
     """
-    get_protocol(protocol)
+    related = get_protocol(protocol).related
     found: dict[str, list[Run]] = {}
     for path in list_records(workspace):
         if path.parts[-3] == protocol:
@@ -108,13 +113,14 @@ def compare(workspace: Workspace, a: str, b: str, protocol: str) -> Comparison:
             f"{name_a} and {name_b} were tested on different images or labels ({len(first.keys)} "
             f"and {len(second.keys)} predictions, {shared} of the same image): run one on the other's data"
         )
-    bootstrap = stats.paired_bootstrap(first.correct, second.correct)
+    bootstrap = stats.paired_bootstrap(first.correct, second.correct, clusters=first.clusters)
     mcnemar = stats.mcnemar(first.correct, second.correct)
     return Comparison(
         protocol=protocol,
         a=f"{name_a}@{seed_a}",
         b=f"{name_b}@{seed_b}",
         n=len(first.keys),
+        drawn=f"{len(np.unique(first.clusters))} {related or 'images'}",
         accuracy_a=float(first.correct.mean()),
         accuracy_b=float(second.correct.mean()),
         difference=bootstrap.difference,

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fer_bench import metrics, registry, scoring, stats, suite
 from fer_bench.errors import FerBenchError, UnknownNameError
 from fer_bench.leaderboard.latency import milliseconds_of
-from fer_bench.protocols import PROTOCOLS
+from fer_bench.protocols import PROTOCOLS, Protocol
 from fer_bench.records import (
     ANY_FLOAT,
     Member,
@@ -79,20 +79,23 @@ class Outcomes(NamedTuple):
         keys: (N,) str, "fold/id".
         targets: (N,) integer labels.
         correct: (N,) bool.
+        clusters: (N,) str, what the image counts as evidence with, see `Protocol.clusters`.
     """
 
     keys: npt.NDArray[np.str_]
     targets: npt.NDArray[np.integer[Any]]
     correct: npt.NDArray[np.bool_]
+    clusters: npt.NDArray[np.str_]
 
 
-def outcomes(arrays: Mapping[str, ANY_FLOAT]) -> Outcomes:
+def outcomes(arrays: Mapping[str, ANY_FLOAT], protocol: Protocol) -> Outcomes:
     """Which test images the plain view got right, ready to be paired with another run's."""
     keys = image_keys(arrays, "test")
     order = np.argsort(keys)
     targets = arrays["test_targets"]
     correct = arrays["test_plain"].argmax(axis=1) == targets
-    return Outcomes(keys[order], targets[order], correct[order])
+    clusters = np.array(protocol.clusters(arrays["test_ids"]))
+    return Outcomes(keys[order], targets[order], correct[order], clusters[order])
 
 
 def image_keys(arrays: Mapping[str, ANY_FLOAT], part: str) -> npt.NDArray[np.str_]:
@@ -103,15 +106,6 @@ def image_keys(arrays: Mapping[str, ANY_FLOAT], part: str) -> npt.NDArray[np.str
 def every(words: Iterable[str]) -> str:
     """Different words once each: what the runs of a row, or the members of an ensemble, do not have in common."""
     return " / ".join(dict.fromkeys(words))
-
-
-def effective_images(ids: ANY_FLOAT) -> int:
-    """How many images count as evidence: one in the test part of several folds is no fresh evidence each time.
-
-    Kish's effective number, (sum m)^2 / sum m^2 for an image tested m times.
-    """
-    _, times = np.unique(ids, return_counts=True)
-    return round(float(times.sum() ** 2 / (times**2).sum()))
 
 
 @dataclass(frozen=True)
@@ -135,7 +129,7 @@ class Run:
 
     @cached_property
     def outcomes(self) -> Outcomes:
-        return outcomes(self.arrays)
+        return outcomes(self.arrays, PROTOCOLS[self.record.protocol])
 
     @cached_property
     def temperatures(self) -> list[float]:
@@ -193,8 +187,14 @@ class Row:
     @cached_property
     def interval(self) -> stats.Interval:
         """95% interval of `accuracy`."""
-        images = effective_images(self.runs[0].arrays["test_ids"])
-        return stats.accuracy_interval([record.accuracy() for record in self.records], images)
+        n = len(self.runs[0].outcomes.keys)
+        return stats.accuracy_interval([record.accuracy() for record in self.records], n / self.design_effect)
+
+    @cached_property
+    def design_effect(self) -> float:
+        """How many test images count as one, see `stats.design_effect`."""
+        of_all = self.correct or self.runs[0].outcomes
+        return stats.design_effect(of_all.correct, of_all.clusters)
 
     @cached_property
     def correct(self) -> Outcomes | None:
@@ -212,7 +212,7 @@ class Row:
         """
         mine, theirs = self.correct, other.correct
         if mine is not None and theirs is not None and np.array_equal(mine.keys, theirs.keys):
-            return stats.tied(mine.correct, theirs.correct)
+            return stats.tied(mine.correct, theirs.correct, clusters=mine.clusters)
         return self.interval.low <= other.interval.high and other.interval.low <= self.interval.high
 
 

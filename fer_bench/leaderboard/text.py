@@ -9,7 +9,8 @@ import pandas as pd
 
 TIES = (
     "Ranks are within a protocol. A rank with = is shared: the row and the one that leads its group can't be "
-    "told apart on these test images (the 95% interval of the paired difference holds 0)."
+    "told apart on these test images (the 95% interval of the paired difference holds 0). Images of one person (CK+) "
+    "or one film (SFEW) are right and wrong together, so intervals and ties there draw people and films."
 )
 ORIGIN = (
     "Accuracies are in percent: one crop of the whole image, the mean over seeds, with a 95% interval over "

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_bench import stats
-from fer_bench.leaderboard.rows import Row, effective_images, every
+from fer_bench.leaderboard.rows import Row, every
 from fer_bench.report.paper import Finding, Measure, Number, Ref, Value
 
 Counts = npt.NDArray[np.int64]
@@ -47,34 +47,35 @@ def select_accuracy(row: Row) -> Value:
     """On the selection part."""
     values = [record.accuracy(part="select") for record in row.records]
     images = row.first.metrics["select"]["plain"]["n"]
-    return Value(fmean(values), *stats.accuracy_interval(values, images))
+    return Value(fmean(values), *stats.accuracy_interval(values, images / row.design_effect))
 
 
 def share(row: Row, name: str, taken_for: str = "") -> Value:
     """Of the test images of a class the part that is taken for a class, or for its own: a recall."""
     matrix, classes = confusion(row), row.first.classes
     i, j = classes.index(name), classes.index(taken_for or name)
-    return _proportion(matrix[i, j], matrix[i].sum(), len(row.runs))
+    return _proportion(row, matrix[i, j], matrix[i].sum())
 
 
 def precision(row: Row, name: str) -> Value:
     """Of the test images taken for a class the part that is of it."""
     matrix, i = confusion(row), row.first.classes.index(name)
-    return _proportion(matrix[i, i], matrix[:, i].sum(), len(row.runs))
+    return _proportion(row, matrix[i, i], matrix[:, i].sum())
 
 
 def specificity(row: Row, name: str) -> Value:
     """Of the test images of other classes the part that is not taken for the class."""
     matrix, i = confusion(row), row.first.classes.index(name)
     others = np.delete(matrix, i, axis=0)
-    return _proportion(others.sum() - others[:, i].sum(), others.sum(), len(row.runs))
+    return _proportion(row, others.sum() - others[:, i].sum(), others.sum())
 
 
-def _proportion(hits: Any, total: Any, seeds: int) -> Value:
+def _proportion(row: Row, hits: Any, total: Any) -> Value:
     """Seeds share their test images, so the interval is that of one seed's; 0 of 0 is 0, as in `metrics`."""
     if not total:
         return Value(0.0)
-    return Value(float(hits / total), *stats.wilson_interval(float(hits / seeds), float(total / seeds)))
+    counted = len(row.runs) * row.design_effect
+    return Value(float(hits / total), *stats.wilson_interval(float(hits / counted), float(total / counted)))
 
 
 def merged(row: Row, groups: Mapping[str, Sequence[str]]) -> Value:
@@ -86,8 +87,8 @@ def merged(row: Row, groups: Mapping[str, Sequence[str]]) -> Value:
         float(np.mean((run.arrays["test_plain"] @ member.T).argmax(axis=1) == group_of[run.arrays["test_targets"]]))
         for run in row.runs
     ]
-    images = effective_images(row.runs[0].arrays["test_ids"])
-    return Value(fmean(values), *stats.accuracy_interval(values, images))
+    n = len(row.runs[0].outcomes.keys)
+    return Value(fmean(values), *stats.accuracy_interval(values, n / row.design_effect))
 
 
 def most_frequent(row: Row, groups: Mapping[str, Sequence[str]] | None = None) -> float:
@@ -173,7 +174,7 @@ def versus(better: Row, worse: Row) -> Finding:
         low = high = difference
         ends = ""
     else:
-        result = stats.paired_bootstrap(mine.correct, theirs.correct)
+        result = stats.paired_bootstrap(mine.correct, theirs.correct, clusters=mine.clusters)
         low, high = 100 * result.low, 100 * result.high
         tied = low <= 0 <= high
         ends = f" (95% interval {signed(low)} to {signed(high)})"

@@ -18,9 +18,9 @@ from fer_bench.report.paper import Cell, Claim, Claims, Evidence, Figure, Maps, 
 
 READING = (
     "In the tables: the paper's number, ours, and ours minus the paper's. In brackets is our 95% interval, over test "
-    "images and seeds; \N{ALMOST EQUAL TO} says that the paper's number lies in it, so that the two can't be told "
-    "apart. Accuracies are in percent, one look at the whole picture. *To run* means that there is no record yet; the "
-    "command that makes it stands at the end."
+    "images (on CK+ people, on SFEW films, with all their images) and seeds; \N{ALMOST EQUAL TO} says that the "
+    "paper's number lies in it, so that the two can't be told apart. Accuracies are in percent, one look at the "
+    "whole picture. *To run* means that there is no record yet; the command that makes it stands at the end."
 )
 TO_RUN = "Still to run"
 VERDICTS = {True: "yes", False: "no", "tie": "a tie", None: ""}

@@ -15,7 +15,7 @@ import numpy as np
 from fer_bench import plots, registry, scoring, stats
 from fer_bench.errors import FerBenchError
 from fer_bench.leaderboard import text
-from fer_bench.leaderboard.rows import Row, Run, effective_images, row_of
+from fer_bench.leaderboard.rows import Row, Run, row_of
 from fer_bench.protocols import PROTOCOLS, get_protocol
 from fer_bench.records import RunRecord, Workspace, read_record
 from fer_bench.ui import messages
@@ -192,14 +192,12 @@ def _confusion(row: Row) -> tuple[str, str]:
 
 
 def _recalls(row: Row) -> tuple[str, str]:
-    first = row.runs[0]
-    targets, ids = first.arrays["test_targets"], first.arrays["test_ids"]
+    support = np.bincount(row.runs[0].outcomes.targets, minlength=len(row.first.classes))
     ends = np.full((3, len(row.first.classes)), np.nan)
-    for label in range(len(row.first.classes)):
-        own = targets == label
-        if own.any():
+    for label, images in enumerate(support):
+        if images:
             found = [record.metrics["test"]["plain"]["recall"][label] for record in row.records]
-            interval = stats.accuracy_interval(found, effective_images(ids[own]))
+            interval = stats.accuracy_interval(found, images / row.design_effect)
             ends[:, label] = np.mean(found), interval.low, interval.high
     drawn = plots.svg(
         plots.recalls(ends[0], ends[1], ends[2], row.first.classes), f"Recall of each class of {row.name}"
