@@ -202,8 +202,12 @@ def arrays_digest(arrays: Mapping[str, ANY_FLOAT]) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, displacing: Path | None = None) -> Iterator[Path]:
     """A temporary file's path, which takes the place of `path` at the end, or goes if anything went wrong.
+
+    Args:
+        path: the file to write.
+        displacing: another file, which goes first: it would say something wrong beside the new one.
 
     Raises:
         FerBenchError: the file can't be written.
@@ -214,6 +218,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())  # or a power failure could leave the new name with nothing in it
+        if displacing is not None:
+            displacing.unlink(missing_ok=True)
         os.replace(temporary, path)
     except BrokenPipeError:  # of who reads what the caller prints
         raise
@@ -232,7 +238,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_arrays(path: Path, arrays: Mapping[str, ANY_FLOAT]) -> None:
     """Write a compressed .npz whole or not at all."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary:
+        _save(temporary, arrays)
+
+
+def _save(path: Path, arrays: Mapping[str, ANY_FLOAT]) -> None:
+    with path.open("wb") as file:
         # mypy takes the arrays for `allow_pickle`, which numpy before 2.1 would store as one of them.
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -251,10 +262,16 @@ def read_arrays(path: Path) -> dict[str, ANY_FLOAT]:
 
 
 def write_record(path: Path, record: RunRecord, arrays: Mapping[str, ANY_FLOAT]) -> None:
-    """Write a record and its predictions; the JSON comes last, so a record that is there is complete."""
-    write_arrays(path.with_suffix(".npz"), arrays)
+    """Write a record and its predictions; the JSON comes last, so a record that is there is complete.
+
+    An earlier record stays until both new files are written. A kill after that leaves none, which is run again, and
+    never one beside predictions that are not its own.
+    """
     text = json.dumps(record.model_dump(mode="json"), indent=1)
-    write_bytes(path, text.encode() + b"\n")
+    with replacing(path) as waiting:
+        waiting.write_bytes(text.encode() + b"\n")
+        with replacing(path.with_suffix(".npz"), displacing=path) as temporary:
+            _save(temporary, arrays)
 
 
 def read_record(path: Path) -> RunRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
+from fer_bench import leaderboard
 from fer_bench.errors import FerBenchError
 from fer_bench.records import (
     PROJECT_ROOT,
@@ -208,7 +210,7 @@ def test_a_pickle_is_never_read(tmp_path: Path) -> None:
         read_arrays(path)
 
 
-def fail(*_: object) -> None:
+def fail(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
 
 
@@ -236,6 +238,41 @@ def test_a_failed_record_is_no_record(
     with pytest.raises(FerBenchError, match="No space left on device"):
         write_record(path, record, ARRAYS)
     assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("broken", ["os.fsync", "numpy.savez_compressed"])
+def test_no_room_for_a_record_leaves_the_earlier_one(
+    make_record: MakeRecord, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    earlier = make_record(workspace, accuracy=0.5)
+    monkeypatch.setattr(broken, fail)
+    with pytest.raises(FerBenchError, match="No space left on device"):
+        make_record(workspace, accuracy=0.9)
+    monkeypatch.undo()
+    path = workspace.record_path("fer2013", "lin_shi", "paper", 0)
+    assert read_record(path).predictions == earlier.predictions
+    assert arrays_digest(read_arrays(path.with_suffix(".npz"))) == earlier.predictions.sha256
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["s0.json", "s0.npz"]
+
+
+def test_a_kill_between_a_records_two_files_leaves_no_record(
+    make_record: MakeRecord, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rather than one beside predictions that are not its own, with which the board could not be built."""
+    make_record(workspace, accuracy=0.5)
+    replace = os.replace
+
+    def killed(source: Path, target: Path) -> None:
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        make_record(workspace, accuracy=0.9)
+    monkeypatch.undo()
+    assert list_records(workspace) == []
+    make_record(workspace, accuracy=0.9)
+    assert len(leaderboard.build(workspace)) == 1
 
 
 def test_an_interrupt_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
