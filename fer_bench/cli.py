@@ -264,7 +264,7 @@ def _run(options: argparse.Namespace) -> int:
         raise FerBenchError(f"{items[0].request.name} can't run: {items[0].reason}")
     for item in items:
         if item.state == "done":  # a run that was killed right after its record has not shipped its network
-            weights.publish(read_record(item.request.record_path), workspace)
+            weights.publish(read_record(item.request.record_path), workspace, print)
     started = time.monotonic()
     if options.quick:
         outcomes = engine.in_this_process(todo, compute, _work)
@@ -351,7 +351,7 @@ def _work(request: RunRequest, compute: Compute, quiet: bool) -> RunRecord:
     report = _Lines(request.name) if quiet or not sys.stdout.isatty() else _Bar(request.name)
     with report:
         record = bench.run(request, compute, progress=report.progress, phase=report.phase)
-    weights.publish(record, request.place)
+    weights.publish(record, request.place, print)
     print(f"{request.name}: {100 * record.accuracy():.2f}% on test in {_time(record.train_seconds)}", flush=True)
     return record
 
@@ -587,7 +587,9 @@ def _print_verified(result: VerifyResult) -> None:
 
 def _verified(results: Sequence[VerifyResult]) -> int:
     failed = sum(not result.ok for result in results)
-    print(f"{len(results) - failed} verified, {failed} failed")
+    unlabelled = sum(result.unlabelled for result in results)
+    without = f"; {unlabelled} without the data set, by their stored labels alone" if unlabelled else ""
+    print(f"{len(results) - failed} verified, {failed} failed{without}")
     return 1 if failed else 0
 
 

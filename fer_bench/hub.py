@@ -16,10 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from fer_bench.errors import FerBenchError
 from fer_bench.leaderboard.board import manifest, manifest_path
-from fer_bench.leaderboard.verify import LARGEST_FILE
 from fer_bench.protocols import get_protocol
 from fer_bench.records import RunRecord, Workspace, list_records, read_record, replacing, write_bytes
-from fer_bench.weights import MANIFEST, sha256
+from fer_bench.weights import LARGEST_FILE, MANIFEST, Temperature, load_row, sha256
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -99,6 +98,7 @@ class _Entry(BaseModel):
     file: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.safetensors$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     bytes: Annotated[int, Field(ge=1, le=LARGEST_FILE)]
+    temperature: Temperature | None = None
 
 
 def push(repo: str, workspace: Workspace) -> Pushed:
@@ -151,7 +151,8 @@ def _records_of(entries: Sequence[dict[str, Any]], workspace: Workspace) -> dict
 def pull(repo: str, workspace: Workspace, revision: str | None = None) -> Iterator[Pulled]:
     """Download the networks that a repository's manifest lists and that are not here.
 
-    Each is checked before it takes its place. The manifest here is made anew from what is here, not downloaded.
+    Each is checked before it takes its place. The manifest here is made anew from what is here; of a network that no
+    record here scored it has the temperature that the Hub's states.
 
     Yields:
         What became of each file, as it is done.
@@ -175,7 +176,8 @@ def pull(repo: str, workspace: Workspace, revision: str | None = None) -> Iterat
         for entry in entries:
             yield _pull_file(api, repo, commit, entry, workspace.weights / entry.file, scored)
     finally:
-        write_bytes(manifest_path(workspace), manifest(workspace))
+        stated = {entry.sha256: entry.temperature for entry in entries if entry.temperature is not None}
+        write_bytes(manifest_path(workspace), manifest(workspace, stated))
 
 
 def _pull_file(api: HfApi, repo: str, commit: str | None, entry: _Entry, path: Path, scored: set[str]) -> Pulled:
@@ -188,10 +190,15 @@ def _pull_file(api: HfApi, repo: str, commit: str | None, entry: _Entry, path: P
     with tempfile.TemporaryDirectory() as folder:
         with _asking(repo, entry.file):
             fetched = Path(api.hf_hub_download(repo, entry.file, revision=commit, local_dir=folder))
-        if sha256(fetched) != entry.sha256:
+        if (fetched.stat().st_size, sha256(fetched)) != (entry.bytes, entry.sha256):
             raise FerBenchError(
-                f"{repo}: {entry.file} is not what its {MANIFEST} says: another sha256; nothing replaced"
+                f"{repo}: {entry.file} is not what its {MANIFEST} says: another size or sha256; nothing replaced"
             )
+        try:
+            load_row(fetched, path.name.removesuffix(".safetensors"), trusted=not note)
+        except FerBenchError as error:
+            problem = str(error).removeprefix(f"{fetched}: ")
+            raise FerBenchError(f"{repo}: {entry.file} can't be used: {problem}; nothing replaced") from error
         with replacing(path) as temporary:
             shutil.copyfile(fetched, temporary)
     return Pulled(entry.file, "new" if own is None else "replaced", note)

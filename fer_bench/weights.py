@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor, nn
 
 from fer_bench import registry
@@ -20,9 +24,13 @@ from fer_bench.records import RunRecord, Workspace, read_record, replacing
 from fer_bench.specs import ModelSpec
 from fer_bench.transforms import Normaliser
 
+# What `metrics.fit_temperature` can give.
+Temperature = Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False)]
 FORMAT = "fer_bench/1"
 MANIFEST = "manifest.json"
 FETCH = "its record is here, and `python -m fer_bench weights pull USER/NAME` fetches the network"
+# What a repository without large-file storage bears: of one network, and of all together.
+LARGEST_FILE, LARGEST_SUM = 50_000_000, 250_000_000
 # Dense layers from this size on are most of their file; of marrugat_1's 1024 x 9216, int8 changed 6 of 3589 answers.
 LARGE_DENSE = 4_000_000
 
@@ -80,11 +88,17 @@ def save(predictor: Predictor, path: Path) -> str:
     return sha256(path)
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> Predictor:
+def load(path: Path, device: torch.device | str = "cpu", *, trusted: bool = False) -> Predictor:
     """Read a predictor.
 
+    Args:
+        path: of the file.
+        device: where the network goes.
+        trusted: a run here wrote the file, so that a module of someone else's that it names may be imported.
+
     Raises:
-        FerBenchError: the file is missing, corrupt, or of another format or model revision.
+        FerBenchError: the file is missing, corrupt, of another format or model revision, or not trusted and names a
+            module that is not imported yet.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -101,7 +115,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> Predictor:
         metadata = {"format": header.get("format"), **json.loads(header.get("fer_bench", "{}"))}
         if (found := metadata.pop("format")) != FORMAT:
             raise FerBenchError(f"{path}: expected format {FORMAT!r}, got {found!r}")
-        predictor = _predictor(path, metadata, state)
+        predictor = _predictor(path, metadata, state, trusted)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         problem = " ".join(str(error).split())
         raise FerBenchError(f"{path}: its content does not fit its model ({problem})") from error
@@ -109,7 +123,10 @@ def load(path: Path, device: torch.device | str = "cpu") -> Predictor:
     return predictor
 
 
-def _predictor(path: Path, metadata: dict[str, Any], state: dict[str, Tensor]) -> Predictor:
+def _predictor(path: Path, metadata: dict[str, Any], state: dict[str, Tensor], trusted: bool) -> Predictor:
+    module, _, outside = metadata["model"].partition(":")
+    if outside and not trusted and module not in sys.modules:
+        raise FerBenchError(f"{path}: wants to import {module}, and no record here is of this file; don't use it")
     spec = registry.get_spec(metadata["model"])
     if metadata["model_revision"] != spec.revision:
         raise FerBenchError(
@@ -148,10 +165,11 @@ def published_path(workspace: Workspace, model: str, recipe: str) -> Path:
     return workspace.weights / f"{model}.{recipe}.safetensors"
 
 
-def publish(record: RunRecord, workspace: Workspace) -> Path | None:
+def publish(record: RunRecord, workspace: Workspace, say: Callable[[str], None] = lambda _: None) -> Path | None:
     """Copy a FER2013 network to `weights/` if its seed is the best of its row on `select`.
 
-    Nothing is done where the network of this very run is not at hand, or is of a model that is not shipped.
+    Nothing is done where the network of this very run is not at hand, or is of a model that is not shipped. Where it
+    is too large, alone or beside the others, it stays where it is, and that is said.
     """
     if record.protocol != "fer2013" or record.data.partial or better_seed(record, workspace) is not None:
         return None
@@ -161,6 +179,14 @@ def publish(record: RunRecord, workspace: Workspace) -> Path | None:
     if _spec_of(source).not_shipped:
         return None
     target = published_path(workspace, record.model, record.recipe_name)
+    size = source.stat().st_size
+    others = sum(path.stat().st_size for path in workspace.weights.glob("*.safetensors") if path != target)
+    if size > LARGEST_FILE or others + size > LARGEST_SUM:
+        say(
+            f"the network is left in {source}: {size / 1e6:.1f} MB, where {workspace.weights} takes at most "
+            f"{LARGEST_FILE / 1e6:.0f} MB a file and {LARGEST_SUM / 1e6:.0f} MB in all; {others / 1e6:.1f} are there"
+        )
+        return None
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
     return target
@@ -231,21 +257,40 @@ def load_published(workspace: Workspace, name: str) -> Predictor:
     records = _records(workspace, row)
     if path.exists() and records and sha256(path) not in {record.folds[0].weights_sha256 for record in records}:
         raise FerBenchError(f"{path}: damaged, or not the network of its record; fetch or train it again")
-    predictor = load(path)
+    predictor = load_row(path, row, trusted=bool(records))
+    return replace(predictor, temperature=temperatures(path.with_name(MANIFEST)).get(sha256(path), 1.0))
+
+
+def load_row(path: Path, row: str, *, trusted: bool = False) -> Predictor:
+    """The network of "model.recipe" from a file, see `load`.
+
+    Raises:
+        FerBenchError: as `load`, or the file says that it is of another row.
+    """
+    predictor = load(path, trusted=trusted)
     own = f"{registry.get_spec(predictor.metadata['model']).name}.{predictor.metadata.get('recipe')}"
-    if own != row:  # no record need be there to tell
+    if own != row:
         raise FerBenchError(f"{path}: expected the network of {row}, found that of {own}; fetch or train it again")
-    return replace(predictor, temperature=_temperature(path))
+    return predictor
 
 
-def _temperature(path: Path) -> float:
-    """What the manifest beside a shipped network says of this very file; 1 where it says nothing."""
+class _Calibrated(BaseModel):
+    sha256: str
+    temperature: Temperature
+
+
+def temperatures(manifest: Path) -> dict[str, float]:
+    """By the sha256 of a network, what a manifest says of it; nothing where it is none of ours."""
     try:
-        entries = json.loads((path.parent / MANIFEST).read_bytes())
-        (found,) = (entry["temperature"] for entry in entries if entry["sha256"] == sha256(path))
-        return float(found) if 0.01 <= float(found) <= 100 else 1.0  # what `metrics.fit_temperature` can give
-    except (OSError, ValueError, TypeError, KeyError):  # a manifest that is not ours, or older than the network
-        return 1.0
+        entries = json.loads(manifest.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    found = {}
+    for entry in entries if isinstance(entries, list) else ():
+        with contextlib.suppress(ValidationError):  # it has no temperature, or none that can be one
+            calibrated = _Calibrated.model_validate(entry, strict=True)
+            found[calibrated.sha256] = calibrated.temperature
+    return found
 
 
 def _published_accuracy(workspace: Workspace, row: str) -> float:

@@ -505,6 +505,17 @@ def test_the_network_that_is_best_on_select_is_published(
     unfinished = finished(5, 0.8)
     write_network(workspace.run_folder(*unfinished.row, 5) / "fold0.safetensors", 6)  # of a later run that was killed
     assert weights.publish(unfinished, workspace) is None
+    # What has no room stays where it is.
+    best = finished(6, 0.9, recipe_digest="a third")
+    said: list[str] = []
+    for limit in ("LARGEST_FILE", "LARGEST_SUM"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(weights, limit, target.stat().st_size - 1)
+            assert weights.publish(best, workspace, said.append) is None
+    assert seed_of(target) == 4 and len(said) == 2 and all("the network is left in" in line for line in said)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "LARGEST_SUM", target.stat().st_size)
+        assert weights.publish(best, workspace) == target, "in place of the one that is there"
     # A model that is not shipped, the benchmark's or someone else's.
     assert weights.publish(finished(0, 0.9, "nearest_neighbour"), workspace) is None
     assert weights.publish(finished(0, 0.9, tiny.NAME), workspace) is not None

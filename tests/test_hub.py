@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hub_stand_in
@@ -17,6 +17,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from fer_bench import cli, data, hub, leaderboard, registry, weights
 from fer_bench.data import DatasetStatus
 from fer_bench.errors import FerBenchError
+from fer_bench.labels import FER2013
 from fer_bench.leaderboard.board import manifest, manifest_path
 from fer_bench.predict import Predictor
 from fer_bench.records import Workspace, arrays_digest, read_arrays, read_record, write_record
@@ -46,12 +47,20 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     return Workspace()
 
 
-def ship(make_record: MakeRecord, workspace: Workspace, model: str, content: bytes = b"", seed: int = 0) -> Path:
-    """A network of these bytes, and the record that scored it."""
+def network(path: Path, model: str, seed: int = 0, recipe: str = "paper") -> Path:
+    """An untrained network in a file."""
+    torch.manual_seed(seed)
+    zeros = np.zeros((1, 1, 1), dtype=np.float32)
+    metadata = {"model": model, "model_revision": 1, "model_options": {}, "recipe": recipe}
+    built = registry.create_model(model).eval()
+    weights.save(Predictor(built, FER2013.classes, 48, 1, Normaliser(zeros, zeros + 1), metadata=metadata), path)
+    return path
+
+
+def ship(make_record: MakeRecord, workspace: Workspace, model: str, seed: int = 0) -> Path:
+    """A network, and the record that scored it."""
     record = make_record(workspace, model, seed=seed)
-    path = weights.published_path(workspace, model, "paper")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content or model.encode() * 100)
+    path = network(weights.published_path(workspace, model, "paper"), model, seed)
     _rewrite(workspace, model, seed, weights.sha256(path))
     leaderboard.build(workspace)
     assert record.model == model
@@ -100,7 +109,7 @@ def test_only_what_changed_is_sent(stand_in: hub_stand_in.Hub, workspace: Worksp
     sent, commits = len(stand_in.uploaded), len(stand_in.commits[REPO])
     assert not hub.push(REPO, workspace).changed
     assert (len(stand_in.uploaded), len(stand_in.commits[REPO])) == (sent, commits)
-    path = ship(make_record, workspace, "lda", b"a better one", seed=1)
+    path = ship(make_record, workspace, "lda", seed=1)
     assert hub.push(REPO, workspace).changed
     assert stand_in.uploaded[sent:] == [weights.sha256(path)]
 
@@ -117,13 +126,17 @@ def test_a_network_that_no_record_scored_is_not_sent(
     assert not stand_in.commits and not stand_in.uploaded
 
 
-@pytest.mark.parametrize("spoiled", [b"<html>", b"lda" * 99 + b"ldb"], ids=["shorter", "a bit"])
+@pytest.mark.parametrize("damage", [lambda _: b"<html>", lambda whole: whole[:-1] + b"\1"], ids=["shorter", "a bit"])
 def test_a_damaged_download_replaces_nothing(
-    stand_in: hub_stand_in.Hub, workspace: Workspace, here: Workspace, make_record: MakeRecord, spoiled: bytes
+    stand_in: hub_stand_in.Hub,
+    workspace: Workspace,
+    here: Workspace,
+    make_record: MakeRecord,
+    damage: Callable[[bytes], bytes],
 ) -> None:
     path = ship(make_record, workspace, "lda")
     hub.push(REPO, workspace)
-    stand_in.spoiled[path.name] = spoiled
+    stand_in.spoiled[path.name] = damage(path.read_bytes())
     here.weights.mkdir(parents=True)
     (here.weights / path.name).write_bytes(b"an older one")
     with pytest.raises(FerBenchError, match=r"lda\.paper\.safetensors is not what|can't be asked"):
@@ -140,8 +153,9 @@ def test_a_scored_network_is_not_replaced_by_an_unknown_one(
 ) -> None:
     ship(make_record, workspace, "lda")
     hub.push(REPO, workspace)
-    own = ship(make_record, here, "lda", b"trained here", seed=1)
-    assert pulled(here) == {own.name: "kept"} and own.read_bytes() == b"trained here"
+    own = ship(make_record, here, "lda", seed=1)
+    before = own.read_bytes()
+    assert pulled(here) == {own.name: "kept"} and own.read_bytes() == before
 
 
 ENTRY = {"file": "lda.paper.safetensors", "sha256": "0" * 64, "bytes": 9}
@@ -176,6 +190,64 @@ def test_a_manifest_of_something_else_is_refused(
     with pytest.raises(FerBenchError, match=r"someone/networks: manifest\.json is not one of fer_bench: .+"):
         pulled(here)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda path: path.write_bytes(b"no network"), "not a readable safetensors file"),
+        (lambda path: network(path, "logreg"), "expected the network of lda.paper, found that of logreg.paper"),
+        (lambda path: network(path, "lda", recipe="fer_bench"), "found that of lda.fer_bench"),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b'\\"lda\\"', b'\\"a:b\\"')), "wants to import a"),
+    ],
+    ids=["bytes", "model", "recipe", "module"],
+)
+def test_what_is_not_the_network_that_it_is_called_replaces_nothing(
+    stand_in: hub_stand_in.Hub,
+    workspace: Workspace,
+    here: Workspace,
+    make_record: MakeRecord,
+    change: Callable[[Path], object],
+    problem: str,
+) -> None:
+    path = ship(make_record, workspace, "lda")
+    hub.push(REPO, workspace)
+    change(path)
+    content = path.read_bytes()
+    entry = ENTRY | {"sha256": weights.sha256(path), "bytes": len(content)}
+    stand_in.commits[REPO].append({path.name: content, weights.MANIFEST: json.dumps([entry]).encode()})
+    own = network(here.weights / path.name, "lda", seed=5)
+    before = own.read_bytes()
+    with pytest.raises(FerBenchError, match=rf"{REPO}: {path.name} can't be used: .*{problem}.*; nothing replaced"):
+        pulled(here)
+    assert own.read_bytes() == before
+
+
+def test_a_size_that_is_not_the_manifests(
+    stand_in: hub_stand_in.Hub, workspace: Workspace, here: Workspace, make_record: MakeRecord
+) -> None:
+    path = ship(make_record, workspace, "lda")
+    hub.push(REPO, workspace)
+    (entry,) = json.loads(stand_in.files(REPO)[weights.MANIFEST])
+    stand_in.files(REPO)[weights.MANIFEST] = json.dumps([entry | {"bytes": entry["bytes"] - 1}]).encode()
+    with pytest.raises(FerBenchError, match=rf"{path.name} is not what its manifest\.json says: another size"):
+        pulled(here)
+
+
+def test_the_temperature_comes_along_where_no_record_is(
+    stand_in: hub_stand_in.Hub, workspace: Workspace, here: Workspace, make_record: MakeRecord
+) -> None:
+    ship(make_record, workspace, "lda")
+    hub.push(REPO, workspace)
+    images = fake_dataset("fer2013").images[:5]
+    expected = weights.load_published(workspace, "lda")
+    assert expected.temperature != 1
+    pulled(here)
+    for _ in range(2):
+        found = weights.load_published(here, "lda")
+        assert found.temperature == expected.temperature
+        np.testing.assert_array_equal(found.predict(images), expected.predict(images))
+        leaderboard.build(here)
 
 
 def test_the_card_says_what_the_records_say(workspace: Workspace, make_record: MakeRecord) -> None:
@@ -256,15 +328,7 @@ def scored(here: Workspace, make_record: MakeRecord, monkeypatch: pytest.MonkeyP
     dataset = fake_dataset("fer2013")
     monkeypatch.setattr(data, "status", lambda _: [DatasetStatus("fer2013", True, "fabricated", None, "", "")])
     monkeypatch.setattr(data, "load", lambda *_, **__: dataset)
-    torch.manual_seed(0)
-    network = registry.create_model("lda").eval()
-    zeros = np.zeros((1, 1, 1), dtype=np.float32)
-    metadata = {"model": "lda", "model_revision": 1, "model_options": {}}
-    path = here.weights / "lda.paper.safetensors"
-    weights.save(
-        Predictor(network, dataset.labels.classes, 48, 1, Normaliser(zeros, zeros + 1), metadata=metadata), path
-    )
-    ship(make_record, here, "lda", path.read_bytes())
+    path = ship(make_record, here, "lda")
     place = here.record_path("fer2013", "lda", "paper", 0)
     record, arrays = read_record(place), read_arrays(place.with_suffix(".npz"))
     index = {id_: number for number, id_ in enumerate(dataset.ids)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,18 @@ def test_an_unknown_model(path: Path) -> None:
         weights.load(path)
 
 
+def test_a_module_that_a_file_names_is_imported_only_if_a_run_here_wrote_it(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "strangers.py").write_text("from tiny import SPEC\nprint('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    rewrite(path, model="strangers:SPEC")
+    refused(path, "wants to import strangers, and no record here is of this file")
+    assert "strangers" not in sys.modules
+    assert weights.load(path, trusted=True).classes
+    assert weights.load(path).classes, "it is imported now"
+
+
 def test_a_failed_write_leaves_the_old_file(trained: Predictor, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = path.read_bytes()
 
@@ -265,7 +278,7 @@ def test_a_network_whose_record_is_here_is_fetched(workspace: Workspace) -> None
 def test_the_committed_networks_are_small_enough_to_clone() -> None:
     """50 MB a file and 250 MB in all; what is larger goes by the Hub alone."""
     sizes = [entry["bytes"] for entry in json.loads(manifest_path(Workspace()).read_text())]
-    assert max(sizes) <= 50e6 and sum(sizes) <= 250e6
+    assert max(sizes) <= weights.LARGEST_FILE and sum(sizes) <= weights.LARGEST_SUM
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -182,13 +182,15 @@ def manifest_path(workspace: Workspace) -> Path:
     return workspace.weights / MANIFEST
 
 
-def manifest(workspace: Workspace) -> bytes:
+def manifest(workspace: Workspace, stated: Mapping[str, float] | None = None) -> bytes:
     """What lies in `weights/`, each file with the run that it comes from, found by its sha256.
 
-    With the temperature that calibrates its probabilities, where the run has a selection part to fit it to.
+    With the temperature that calibrates its probabilities, where the run has a selection part to fit it to. Of a
+    network that no record here scored it is the one `stated` elsewhere, by sha256, or else what the manifest had.
     """
-    from fer_bench.weights import sha256
+    from fer_bench.weights import sha256, temperatures
 
+    stated = {**temperatures(manifest_path(workspace)), **(stated or {})}
     origin: dict[str, tuple[Path, RunRecord]] = {}
     for path in list_records(workspace):
         record = read_record(path)
@@ -217,5 +219,7 @@ def manifest(workspace: Workspace) -> bytes:
                 "test_accuracy": round(100 * record.accuracy(), 2),
                 "temperature": next((round(value, 3) for value in Run(path, record).temperatures), None),
             }
+        else:
+            entry["temperature"] = stated.get(digest)
         entries.append(entry)
     return json.dumps(entries, indent=1).encode() + b"\n"

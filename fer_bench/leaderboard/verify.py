@@ -35,8 +35,6 @@ PARTS = ("select", "test")
 TOLERANCE = 1e-9
 # Another processor, or a GPU, rounds differently; more than this is another network.
 ACCURACY_TOLERANCE = 0.001
-# What a repository without large-file storage bears: of one network, and of all together.
-LARGEST_FILE, LARGEST_SUM = 50_000_000, 250_000_000
 
 # What reading a record's arrays comes to where they are not a run's.
 LAID_OUT_OTHERWISE = (KeyError, IndexError, ValueError, TypeError)
@@ -53,11 +51,13 @@ class VerifyResult:
         path: a record or a file derived from the records.
         failures: one line for each difference; empty if all is well.
         notes: what was checked, and what could not be.
+        unlabelled: of a record, that no data set at hand could tell whether its images and labels are the right ones.
     """
 
     path: Path
     failures: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unlabelled: bool = False
 
     @property
     def ok(self) -> bool:
@@ -95,15 +95,21 @@ def verify(
     if data_dir is not None:
         data.found(data_dir)
     dataset_of = cache(partial(_dataset, data_dir=data_dir))
-    results = []
+    results: list[VerifyResult] = []
+    twins: dict[tuple[object, ...], Path] = {}
     for path in list_records(workspace):
         result = VerifyResult(path)
         try:
             record, arrays = read_record(path), read_arrays(path.with_suffix(".npz"))
             _check_numbers(record, arrays, result)
             _check_description(record, arrays, path, result)
+            if record.trained and record.recipe.get("optimizer"):  # what is fitted in one go knows no seed
+                twin = twins.setdefault((*record.row, record.predictions.sha256), path)
+                if twin != path:
+                    result.failures.append(f"has the very predictions of {twin.name}: two seeds never agree like this")
             dataset = _same_data(record, dataset_of(record.data.name))
             if isinstance(dataset, str):
+                result.unlabelled = True
                 result.notes.append(f"labels checked against the stored copy only: {dataset}")
             else:
                 _check_labels(record, arrays, dataset, result)
@@ -117,7 +123,7 @@ def verify(
             result.failures.append(f"record or predictions are not laid out as a run's: {error!r}")
         report(result)
         results.append(result)
-    for result in _check_board(workspace, with_weights):
+    for result in _check_board(workspace):
         report(result)
         results.append(result)
     return results
@@ -165,11 +171,13 @@ def _entries(content: bytes) -> Entries:
 
 def _check_manifest(path: Path, listed: Entries, computed: Entries) -> VerifyResult:
     """It lists nothing that is not there, and all is not too much; that it lists a file is checked with the file."""
+    from fer_bench import weights
+
     size = sum(entry["bytes"] for entry in computed.values())
     result = VerifyResult(path, notes=[f"{len(computed)} networks, {size / 1e6:.1f} MB"])
     result.failures += [f"lists {file}, which is not there" for file in listed if file not in computed]
-    if size > LARGEST_SUM:
-        result.failures.append(f"all networks are {size:,} bytes; expected at most {LARGEST_SUM:,}")
+    if size > weights.LARGEST_SUM:
+        result.failures.append(f"all networks are {size:,} bytes; expected at most {weights.LARGEST_SUM:,}")
     return result
 
 
@@ -189,8 +197,8 @@ def _check_file(
         result.failures.append("manifest.json does not list it: build the leaderboard again")
     else:
         result.failures += differences("manifest.json", listed[result.path.name], entry)
-    if entry["bytes"] > LARGEST_FILE:
-        result.failures.append(f"{entry['bytes']:,} bytes; expected at most {LARGEST_FILE:,}")
+    if entry["bytes"] > weights.LARGEST_FILE:
+        result.failures.append(f"{entry['bytes']:,} bytes; expected at most {weights.LARGEST_FILE:,}")
     if entry["record"] is None:
         result.failures.append("no record is of this network: its sha256 is in none")
         return result
@@ -205,7 +213,9 @@ def _check_file(
     if isinstance(dataset, str):
         raise FerBenchError(f"{row} can't predict again: {dataset} (see `python -m fer_bench data status`)")
     try:
-        _check_predictions([weights.load(result.path)], record, read_arrays(path.with_suffix(".npz")), dataset, result)
+        _check_predictions(
+            [weights.load(result.path, trusted=True)], record, read_arrays(path.with_suffix(".npz")), dataset, result
+        )
     except DataNotFoundError:
         raise
     except FerBenchError as error:
@@ -277,12 +287,25 @@ def _check_description(record: RunRecord, arrays: Arrays, path: Path, result: Ve
                 )
     if record.model not in registry.list_models():
         result.notes.append(f"parameters and multiply-adds not recomputed: {record.model} is not registered here")
-    elif record.model_revision != (revision := registry.get_spec(record.model).revision):
+        return
+    _check_recipe(record, result)
+    if record.model_revision != (revision := registry.get_spec(record.model).revision):
         result.notes.append(f"made with revision {record.model_revision} of the model, which is at {revision}")
     else:
         cost = network_cost(registry.get_spec(record.model), len(record.classes), recipe["model_options"])
         recorded = (record.parameters, record.multiply_adds)
         result.failures += differences("parameters, multiply_adds", recorded, cost)
+
+
+def _check_recipe(record: RunRecord, result: VerifyResult) -> None:
+    """Whether the model has this very recipe now: one that was changed is run again, but proves nothing wrong."""
+    try:
+        now = registry.get_spec(record.model).recipe(record.recipe_name, record.data.name)
+    except FerBenchError:
+        result.notes.append(f"the model has no recipe {record.recipe_name} any more")
+        return
+    if now.digest() != record.recipe_digest:
+        result.notes.append(f"made by another {record.recipe_name} than the model's now")
 
 
 def _check_ensemble(workspace: Workspace, record: RunRecord, result: VerifyResult) -> None:
@@ -420,7 +443,7 @@ def _check_weights(
         result.notes.append(f"{name} not run: {dataset}")
         return
     try:
-        _check_predictions([weights.load(path) for path in networks], record, arrays, dataset, result)
+        _check_predictions([weights.load(path, trusted=True) for path in networks], record, arrays, dataset, result)
     except DataNotFoundError as error:
         result.notes.append(f"{name} not run: {error}")
 
@@ -479,13 +502,11 @@ def _predicted_again(predictors: Sequence[Predictor], arrays: Arrays, dataset: F
     return again
 
 
-def _check_board(workspace: Workspace, with_weights: bool) -> list[VerifyResult]:
-    """The CSV, the page and the README are what `build` would write; with weights, the manifest and its files too."""
-    shipped = b"[]"
+def _check_board(workspace: Workspace) -> list[VerifyResult]:
+    """The CSV, the page, the README and the manifest are what `build` would write; each network has its record."""
     try:
         _, files = render(workspace)
-        if with_weights:
-            shipped = files[manifest_path(workspace)] = manifest(workspace)
+        shipped = files[manifest_path(workspace)] = manifest(workspace)
     except FerBenchError as error:
         return [VerifyResult(workspace.leaderboard / "leaderboard.csv", [f"can't be built: {error}"])]
     results = []
