@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import io
 import itertools
 import re
 import sys
@@ -41,6 +42,9 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 well, 1 something failed, 2 bad input."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without our dashes, a file name that is no text
+            stream.reconfigure(errors="replace")
     try:
         parser, commands = _parser()
         if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
@@ -116,16 +120,21 @@ def _parser() -> tuple[argparse.ArgumentParser, set[str]]:
     data.add_argument("names", nargs="*", metavar="NAME", help="data sets; default: all that are found")
     _add_data_options(data)
 
-    board = add("leaderboard", _leaderboard, "Build, show or verify the board.")
-    board.add_argument("action", choices=("build", "show", "verify", "measure"))
-    board.add_argument("--protocol", metavar="P", help="show this one only")
-    board.add_argument("--weights", action="store_true", help="verify: predict again with the shipped networks")
-    board.add_argument("--data-dir", type=Path, metavar="DIR")
+    def group(name: str, summary: str) -> Any:
+        return commands.add_parser(name, help=summary, description=summary).add_subparsers(
+            required=True, metavar="ACTION", parser_class=_Parser
+        )
 
-    summary = "Check the shipped networks, or share them through a model repository on the Hub."
-    actions = commands.add_parser("weights", help=summary, description=summary).add_subparsers(
-        required=True, metavar="ACTION", parser_class=_Parser
-    )
+    actions = group("leaderboard", "Build, show or verify the board.")
+    add("build", _leaderboard_build, "Make the board's files from the records.", actions)
+    show = add("show", _leaderboard_show, "Print the board.", actions)
+    show.add_argument("--protocol", metavar="P", help="this one only")
+    verify = add("verify", _leaderboard_verify, "Compute every number again from the stored predictions.", actions)
+    verify.add_argument("--weights", action="store_true", help="predict again with the shipped networks")
+    verify.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data sets are")
+    add("measure", _leaderboard_measure, "Measure how long each network takes on this CPU, and build.", actions)
+
+    actions = group("weights", "Check the shipped networks, or share them through a model repository on the Hub.")
     verify = add("verify", _weights_verify, "Predict again with the shipped files; compare with the records.", actions)
     verify.add_argument("names", nargs="*", metavar="NAME", help="model or model.recipe; default: all")
     verify.add_argument("--data-dir", type=Path, metavar="DIR", help="where the data sets are")
@@ -551,34 +560,50 @@ def _data(options: argparse.Namespace) -> int:
 # leaderboard, compare, predict
 
 
-def _leaderboard(options: argparse.Namespace) -> int:
+def _leaderboard_build(options: argparse.Namespace) -> int:
     from fer_bench import leaderboard
     from fer_bench.records import Workspace
 
     workspace = Workspace()
-    if options.protocol is not None:
-        get_protocol(options.protocol)
-    if options.action == "measure":
-        leaderboard.measure_latency(workspace)
-    if options.action == "verify":
-        results = leaderboard.verify(
-            workspace, with_weights=options.weights, data_dir=options.data_dir, report=_print_verified
-        )
-        return _verified(results)
-    if options.action == "show":
-        from rich.console import Console
-
-        board, _ = leaderboard.render(workspace)
-        console = Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH)
-        tables = leaderboard.show(board, options.protocol, console.width)
-        for table in tables:
-            console.print(table)
-        if not tables:
-            print("no rows yet: `python -m fer_bench run --all` makes them")
-        return 0
     rows = len(leaderboard.build(workspace))
     print(f"{rows} rows in {workspace.leaderboard / 'leaderboard.csv'}")
     return 0
+
+
+def _leaderboard_measure(options: argparse.Namespace) -> int:
+    from fer_bench import leaderboard
+    from fer_bench.records import Workspace
+
+    leaderboard.measure_latency(Workspace())
+    return _leaderboard_build(options)
+
+
+def _leaderboard_show(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from fer_bench import leaderboard
+    from fer_bench.records import Workspace
+
+    if options.protocol is not None:
+        get_protocol(options.protocol)
+    board, _ = leaderboard.render(Workspace())
+    console = Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH)
+    tables = leaderboard.show(board, options.protocol, console.width)
+    for table in tables:
+        console.print(table)
+    if not tables:
+        print("no rows yet: `python -m fer_bench run --all` makes them")
+    return 0
+
+
+def _leaderboard_verify(options: argparse.Namespace) -> int:
+    from fer_bench import leaderboard
+    from fer_bench.records import Workspace
+
+    results = leaderboard.verify(
+        Workspace(), with_weights=options.weights, data_dir=options.data_dir, report=_print_verified
+    )
+    return _verified(results)
 
 
 def _print_verified(result: VerifyResult) -> None:

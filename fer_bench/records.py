@@ -26,7 +26,7 @@ from fer_bench.metrics import Metrics
 SCHEMA = 1
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 ANY_FLOAT = npt.NDArray[Any]
-_METRICS = TypeAdapter(dict[str, dict[str, Metrics]])
+_METRICS = TypeAdapter(dict[str, dict[str, Metrics]], config=ConfigDict(allow_inf_nan=False))
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ def read_record(path: Path) -> RunRecord:
     """
     try:
         record = RunRecord.model_validate_json(path.read_bytes())
-        _METRICS.validate_python(record.metrics)
+        _METRICS.validate_json(json.dumps(record.metrics), strict=True)
     except OSError as error:
         raise FerBenchError(f"{path}: can't be read ({error.strerror})") from error
     except ValidationError as error:

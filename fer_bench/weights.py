@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from fer_bench import registry
 from fer_bench.errors import FerBenchError, UnknownNameError
+from fer_bench.labels import DISPLAY_ORDER
 from fer_bench.predict import Predictor
 from fer_bench.records import RunRecord, Workspace, read_record, replacing
 from fer_bench.specs import ModelSpec
@@ -133,7 +134,17 @@ def _predictor(path: Path, metadata: dict[str, Any], state: dict[str, Tensor], t
             f"{path}: weights of {spec.name} revision {metadata['model_revision']}, but the model is at "
             f"revision {spec.revision}; train it again"
         )
-    network = registry.build(spec, len(metadata["classes"]), **metadata["model_options"])
+    classes, normaliser = (
+        tuple(metadata.pop("classes")),
+        Normaliser(np.asarray(state["mean"]), np.asarray(state["std"])),
+    )
+    if len({*classes} & {*DISPLAY_ORDER}) < len(classes):
+        raise ValueError(f"classes {', '.join(map(str, classes))}: expected some of {', '.join(DISPLAY_ORDER)}")
+    if (shape := (metadata["channels"], metadata["size"])) != (spec.channels, spec.size):
+        raise ValueError(f"channels and size {shape}: expected {(spec.channels, spec.size)}")
+    if not (np.isfinite(normaliser.mean).all() and np.isfinite(normaliser.std).all() and (normaliser.std > 0).all()):
+        raise ValueError("mean and std: expected finite numbers, and a std above 0")
+    network = registry.build(spec, len(classes), **metadata["model_options"])
     network.load_state_dict(
         {
             key.removeprefix("network."): _restored(value, state.get(key.replace("network.", "scale.", 1)))
@@ -143,12 +154,12 @@ def _predictor(path: Path, metadata: dict[str, Any], state: dict[str, Tensor], t
     )
     return Predictor(
         network=network.eval().to(memory_format=torch.channels_last),
-        classes=tuple(metadata.pop("classes")),
+        classes=classes,
         size=metadata.pop("size"),
         channels=metadata.pop("channels"),
         crop=metadata.pop("crop"),
         input=metadata.pop("input", "pixels"),
-        normaliser=Normaliser(np.asarray(state["mean"]), np.asarray(state["std"])),
+        normaliser=normaliser,
         metadata=metadata,
     )
 

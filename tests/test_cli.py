@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import MakeRecord
 
 from fer_bench import bench, cli, records, registry
 from fer_bench.data import synthetic
@@ -61,6 +63,8 @@ def _rooted(root: Path) -> object:
         (["data", "check", "fer2014"], "did you mean 'fer2013'"),
         (["data", "check", "ckplus"], "ckplus"),
         (["leaderboard", "show", "--protocol", "ckplus"], "did you mean"),
+        (["leaderboard", "build", "--weights"], "unrecognized arguments: --weights"),
+        (["leaderboard"], "ACTION"),
         (["compare", "lin_shi", "ranjan_1", "--protocol", "synthetic"], "run something on it first"),
         (["predict", "face.png", "--model", "lin_shi"], "no weights of lin_shi"),
         (["predict", "face.png", "--model", "nobody"], "nobody"),
@@ -149,6 +153,17 @@ def test_a_run_named_twice_is_one(workspace: Workspace, capsys: pytest.CaptureFi
 def test_showing_the_board_writes_nothing(workspace: Workspace) -> None:
     assert cli.main(["leaderboard", "show"]) == 0
     assert not workspace.root.exists()
+
+
+def test_a_terminal_that_knows_no_dash_gets_the_board_all_the_same(
+    workspace: Workspace, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_record(workspace)
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", terminal)
+    assert cli.main(["leaderboard", "show"]) == 0
+    terminal.seek(0)
+    assert "lin_shi" in terminal.read()
 
 
 def test_list_names_every_recipe_and_status_what_is_skipped(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -102,10 +103,34 @@ def test_twice_gives_the_same_bytes_and_keeps_the_rest_of_the_readme(
 
 def test_readme_without_markers_is_left_alone(workspace: Workspace, make_record: MakeRecord) -> None:
     readme = workspace.root / "README.md"
-    readme.write_text(f"{END} no board {START}")
+    readme.write_text(f"no board {END}")
     make_record(workspace)
     leaderboard.build(workspace)
-    assert readme.read_text() == f"{END} no board {START}"
+    assert readme.read_text() == f"no board {END}"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (f"{END} no board {START}".encode(), f"README.md: has {START} but no {END} after it"),
+        (b"\xff" + START.encode(), "README.md: expected UTF-8 text (invalid start byte at byte 0)"),
+    ],
+)
+def test_a_readme_that_can_not_hold_the_board_is_named(workspace: Workspace, content: bytes, problem: str) -> None:
+    readme = workspace.root / "README.md"
+    readme.write_bytes(content)
+    with pytest.raises(FerBenchError, match=re.escape(problem)):
+        leaderboard.build(workspace)
+    assert readme.read_bytes() == content and not workspace.leaderboard.exists()
+
+
+def test_line_ends_around_the_board_stay(workspace: Workspace, make_record: MakeRecord) -> None:
+    readme = workspace.root / "README.md"
+    readme.write_bytes(f"before\r\n{START}{END}\r\nafter\r\n".encode())
+    make_record(workspace)
+    leaderboard.build(workspace)
+    content = readme.read_bytes()
+    assert content.startswith(b"before\r\n") and content.endswith(b"\r\nafter\r\n")
 
 
 def test_mean_and_deviation_over_seeds(workspace: Workspace, make_record: MakeRecord) -> None:

@@ -50,10 +50,12 @@ def header(path: Path) -> dict[str, str]:
 
 
 def rewrite(path: Path, drop: str = "", **changes: Any) -> None:
-    """The file again with other metadata, and perhaps without one of its tensors."""
+    """The file again with other metadata, a number throughout its mean or std, or without one of its tensors."""
+    numbers = {key: changes.pop(key) for key in ("mean", "std") if key in changes}
     values = json.loads(header(path)["fer_bench"])
     values = {key: value for key, value in (values | changes).items() if value is not None}
     tensors = {key: value for key, value in load_file(path).items() if key != drop}
+    tensors |= {key: torch.full_like(tensors[key], number) for key, number in numbers.items()}
     save_file(tensors, path, metadata={"fer_bench": json.dumps(values)})
 
 
@@ -182,6 +184,14 @@ def test_another_revision(path: Path) -> None:
     "changes",
     [
         {"classes": ["one", "two"]},
+        {"classes": ["angry", "disgust", "fear", "happy", "sad", "surprise", "bored"]},
+        {"classes": ["angry", "disgust", "fear", "happy", "sad", "surprise", "angry"]},
+        {"classes": [["angry"], "disgust", "fear", "happy", "sad", "surprise", "neutral"]},
+        {"size": 47},
+        {"channels": 3},
+        {"std": 0.0},
+        {"std": float("nan")},
+        {"mean": float("inf")},
         {"model_revision": None},
         {"crop": None},
         {"model_options": {"depth": 3}},

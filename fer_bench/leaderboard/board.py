@@ -47,7 +47,7 @@ def render(workspace: Workspace) -> tuple[pd.DataFrame, dict[Path, bytes]]:
     The README is one of them if it has the two markers; what stands outside them stays as it is.
 
     Raises:
-        FerBenchError: as `build`.
+        FerBenchError: as `build`, or the README is no text, or has a first marker without a last one.
     """
     from fer_bench.leaderboard.page import page
 
@@ -59,11 +59,20 @@ def render(workspace: Workspace) -> tuple[pd.DataFrame, dict[Path, bytes]]:
     }
     readme = workspace.root / "README.md"
     if readme.exists():
-        before, start, rest = readme.read_text(encoding="utf-8").partition(START)
+        before, start, rest = _text(readme).partition(START)
         _, end, after = rest.partition(END)
-        if start and end:
+        if start and not end:
+            raise FerBenchError(f"{readme}: has {START} but no {END} after it; put it where the board is to end")
+        if start:
             files[readme] = f"{before}{START}\n{_markdown(board)}\n{END}{after}".encode()
     return board, files
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()  # line ends as they are
+    except UnicodeDecodeError as error:
+        raise FerBenchError(f"{path}: expected UTF-8 text ({error.reason} at byte {error.start})") from error
 
 
 def read_board(workspace: Workspace) -> pd.DataFrame:

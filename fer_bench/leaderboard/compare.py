@@ -146,6 +146,7 @@ def _choose(name: str, rows: dict[str, dict[int, Run]], protocol: str) -> tuple[
     runs = rows[row]
     if not seed:
         return row, runs
-    if not seed.isdecimal() or int(seed) not in runs:
+    chosen = {number: run for number, run in runs.items() if str(number) == seed}
+    if not chosen:
         raise FerBenchError(f"{row} has no seed {seed!r} on {protocol}: it has {', '.join(map(str, sorted(runs)))}")
-    return row, {int(seed): runs[int(seed)]}
+    return row, chosen
