@@ -245,6 +245,6 @@ def get_protocol(name: str) -> Protocol:
     Raises:
         UnknownNameError: no such protocol; the message names the nearest one.
     """
-    if name not in PROTOCOLS:
+    if not isinstance(name, str) or name not in PROTOCOLS:  # what a request calls one may be anything
         raise UnknownNameError("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]

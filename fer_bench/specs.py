@@ -198,6 +198,7 @@ class ModelSpec:
         replayed: whether each of its training steps is the same kernels, so that a GPU may record one and replay it. A
             network that reads its numbers in its forward pass (`.item()`, `if tensor`), counts its steps in Python or
             draws random numbers elsewhere than on the device needs False.
+        seeded: whether a run's seed changes its outcome; what is computed in closed form gives the same for each.
         not_shipped: why its networks never go into `weights/`; empty if they do.
         revision: raised by hand when the network changes; older records are then no longer "done".
     """
@@ -215,6 +216,7 @@ class ModelSpec:
     imagenet_weights: str = ""
     source: tuple[str, str] | tuple[()] = ()
     replayed: bool = True
+    seeded: bool = True
     not_shipped: str = ""
     revision: int = 1
 

@@ -80,6 +80,19 @@ def test_the_cost_can_be_counted_before_anything_is_trained(spec: ModelSpec) -> 
     assert parameters == spec.parameters and multiply_adds > 0
 
 
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if spec not in TRAINED], ids=lambda spec: spec.name)
+def test_a_seed_changes_what_draws_numbers_and_nothing_else(spec: ModelSpec) -> None:
+    x = images(spec, 28)
+    answers = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = registry.build(spec, 7).eval()
+        cast(Any, network).fit(x, torch.arange(len(x)) % 7, **spec.recipes[0].estimator or {})
+        with torch.no_grad():
+            answers.append(network(x))
+    assert torch.equal(*answers) != spec.seeded
+
+
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_counts_and_evaluation(spec: ModelSpec) -> None:
     x = images(spec, 2 if spec in TRAINED else 14)

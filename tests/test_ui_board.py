@@ -148,6 +148,19 @@ def test_a_row_is_caught_with_what_can_mislead(context: Context, make_record: Ma
     assert "--spec MODULE:SPEC" in details.command(row) and "--allow-partial" in details.command(row)
 
 
+def test_what_no_seed_changes_is_not_said_to_differ_by_seed() -> None:
+    for model, said in (("lda", False), ("ranjan_2_forest", True), ("lin_shi", True)):
+        row = details.read_row(Workspace(), "fer2013", model, "paper")
+        assert any("One seed" in caveat for caveat in details.caveats(row)) == said
+
+
+def test_a_row_with_a_shipped_network_leads_to_trying_it() -> None:
+    context = Context()
+    for protocol, shipped in (("fer2013", True), ("ckplus_subject", False)):
+        found = details.details(context.workspace, board.one(context, protocol, "lin_shi", "fer_bench"))
+        assert ('href="?tab=try&amp;model=lin_shi.fer_bench"' in found.heading) == shipped
+
+
 def test_a_lost_or_damaged_record_says_so(context: Context, make_record: MakeRecord) -> None:
     make_record(context.workspace)
     leaderboard.build(context.workspace)
@@ -226,6 +239,9 @@ def test_the_api_answers_with_the_rows(client: Client) -> None:
 def test_the_api_says_what_was_meant(client: Client) -> None:
     with pytest.raises(AppError, match="did you mean 'fer2013'"):
         client.predict("fer2031", api_name="/leaderboard")
+    for odd in (None, 7, ["fer2013"], {"a": 1}):
+        with pytest.raises(AppError, match="unknown protocol"):
+            client.predict(odd, api_name="/leaderboard")
 
 
 def test_about_names_every_model_and_protocol(context: Context, tmp_path: Path) -> None:

@@ -154,6 +154,13 @@ def test_the_remark_says_what_was_found_and_by_what(context: Context, photo: UIn
     assert all(f"{opinion.model} says {opinion.top}" in chosen for opinion in said)
 
 
+def test_a_face_of_a_few_pixels_is_no_face_to_trust(context: Context, photo: UInt8Array) -> None:
+    said = "too few to trust"
+    assert said not in try_it.remark(try_it.look_at(context, photo, MODELS), context.detector)
+    small = try_it.look_at(context, photo[::12, ::12], MODELS, whole=True)
+    assert "Face 1 has 17 pixels a side, too few to trust" in try_it.remark(small, context.detector)
+
+
 def test_answers_show_every_class_in_the_fixed_order(context: Context, photo: UInt8Array) -> None:
     opinions = [
         Opinion(name, classes, np.linspace(0, 1, 7, dtype=np.float32), 1.0)
@@ -335,7 +342,16 @@ def test_the_api_decodes_as_everything_else_does(client: Client, tmp_path: Path,
 def test_predict_is_all_the_api_there_is(client: Client) -> None:
     api = client.view_api(print_info=False, return_format="dict")
     assert set(api["named_endpoints"]) == {"/predict"}
-    assert [one["parameter_name"] for one in api["named_endpoints"]["/predict"]["parameters"]] == ["image", "models"]
+    names = [one["parameter_name"] for one in api["named_endpoints"]["/predict"]["parameters"]]
+    assert names == ["image", "models", "whole"]
+
+
+def test_the_api_takes_a_picture_whole_if_asked(client: Client, tmp_path: Path, photo: UInt8Array) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(png(photo))
+    answer = client.predict(handle_file(path), MODELS, True, api_name="/predict")
+    assert answer["detector"] == "" and [face["box"] for face in answer["faces"]] == [None]
+    assert len(client.predict(handle_file(path), MODELS, api_name="/predict")["faces"]) > 1
 
 
 def test_a_name_alone_is_a_list_of_one_and_nothing_is_no_picture(
@@ -349,6 +365,14 @@ def test_a_name_alone_is_a_list_of_one_and_nothing_is_no_picture(
         client.predict(handle_file(path), [1], api_name="/predict")
     with pytest.raises(AppError, match="expected an uploaded picture"):
         client.predict(None, MODELS, api_name="/predict")
+
+
+@pytest.mark.parametrize("image", [{}, {"path": "a\0b"}, {"url": "http://x/y.png"}], ids=str)
+def test_an_odd_request_gets_a_line(
+    client: Client, image: object, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert "expected an uploaded picture" in ask_api(client, image)
+    assert "Traceback" not in "".join(capfd.readouterr()) + caplog.text
 
 
 def ask_page(client: Client, image: dict[str, Any], session: str) -> str:
@@ -366,9 +390,9 @@ def ask_page(client: Client, image: dict[str, Any], session: str) -> str:
         return next(line for line in stream.iter_lines() if "process_completed" in line)
 
 
-def ask_api(client: Client, image: dict[str, Any]) -> str:
+def ask_api(client: Client, image: object) -> str:
     call = f"{client.src}gradio_api/call/predict"
-    event = httpx.post(call, json={"data": [image, MODELS]}, timeout=60).json()["event_id"]
+    event = httpx.post(call, json={"data": [image, MODELS, False]}, timeout=60).json()["event_id"]
     return httpx.get(f"{call}/{event}", timeout=60).text
 
 

@@ -247,6 +247,24 @@ def row_of(runs: list[Run]) -> Row:
     return Row(tuple(sorted(alike, key=lambda run: run.record.seed)))
 
 
+def superseded(record: RunRecord) -> bool:
+    """Whether the recipe or the network has changed since, so that the same command would make another run."""
+    if not record.trained or record.model not in registry.list_models():
+        return False
+    spec = registry.get_spec(record.model)
+    try:
+        recipe = spec.recipe(record.recipe_name, PROTOCOLS[record.protocol].dataset)
+    except FerBenchError:  # the recipe is gone
+        return True
+    return (recipe.digest(), spec.revision) != (record.recipe_digest, record.model_revision)
+
+
+def seeded(record: RunRecord) -> bool:
+    """Whether another seed would give other predictions; of a model that is not registered here it is taken for so."""
+    known = record.model in registry.list_models()
+    return record.trained and (not known or registry.get_spec(record.model).seeded)
+
+
 def ranks(rows: Sequence[Row]) -> list[int | None]:
     """The rank of each of one protocol's rows, best first: 1 1 3 ... where the first two are tied.
 

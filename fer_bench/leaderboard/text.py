@@ -49,6 +49,11 @@ def count(value: int | float) -> str:
     return str(int(value))
 
 
+def milliseconds(value: float) -> str:
+    """12.3 ms; what rounds to nothing is less than 0.1 ms."""
+    return "<0.1 ms" if value < 0.05 else f"{value:.1f} ms"
+
+
 def rank(row: Mapping[str, Any]) -> str:
     """1, 1= where it is shared, nothing for a row on partial data."""
     return "" if pd.isna(row["rank"]) else f"{row['rank']}{'=' if row['tied'] else ''}"

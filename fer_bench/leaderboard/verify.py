@@ -14,6 +14,7 @@ import numpy as np
 from fer_bench import registry
 from fer_bench.errors import DataNotFoundError, FerBenchError
 from fer_bench.leaderboard.board import manifest, manifest_path, render
+from fer_bench.leaderboard.rows import seeded, superseded
 from fer_bench.protocols import get_protocol
 from fer_bench.records import (
     ANY_FLOAT,
@@ -103,7 +104,7 @@ def verify(
             record, arrays = read_record(path), read_arrays(path.with_suffix(".npz"))
             _check_numbers(record, arrays, result)
             _check_description(record, arrays, path, result)
-            if record.trained and record.recipe.get("optimizer"):  # what is fitted in one go knows no seed
+            if seeded(record):
                 twin = twins.setdefault((*record.row, record.predictions.sha256), path)
                 if twin != path:
                     result.failures.append(f"has the very predictions of {twin.name}: two seeds never agree like this")
@@ -288,24 +289,14 @@ def _check_description(record: RunRecord, arrays: Arrays, path: Path, result: Ve
     if record.model not in registry.list_models():
         result.notes.append(f"parameters and multiply-adds not recomputed: {record.model} is not registered here")
         return
-    _check_recipe(record, result)
-    if record.model_revision != (revision := registry.get_spec(record.model).revision):
-        result.notes.append(f"made with revision {record.model_revision} of the model, which is at {revision}")
-    else:
-        cost = network_cost(registry.get_spec(record.model), len(record.classes), recipe["model_options"])
-        recorded = (record.parameters, record.multiply_adds)
-        result.failures += differences("parameters, multiply_adds", recorded, cost)
-
-
-def _check_recipe(record: RunRecord, result: VerifyResult) -> None:
-    """Whether the model has this very recipe now: one that was changed is run again, but proves nothing wrong."""
-    try:
-        now = registry.get_spec(record.model).recipe(record.recipe_name, record.data.name)
-    except FerBenchError:
-        result.notes.append(f"the model has no recipe {record.recipe_name} any more")
+    spec = registry.get_spec(record.model)
+    if record.model_revision != spec.revision:
+        result.notes.append(f"made with revision {record.model_revision} of the model, which is at {spec.revision}")
         return
-    if now.digest() != record.recipe_digest:
-        result.notes.append(f"made by another {record.recipe_name} than the model's now")
+    if superseded(record):
+        result.notes.append(f"made by another {record.recipe_name} than the model has now")
+    cost = network_cost(spec, len(record.classes), recipe["model_options"])
+    result.failures += differences("parameters, multiply_adds", (record.parameters, record.multiply_adds), cost)
 
 
 def _check_ensemble(workspace: Workspace, record: RunRecord, result: VerifyResult) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fer_bench import faces, leaderboard, registry, weights
 from fer_bench.errors import FerBenchError
 from fer_bench.leaderboard.board import manifest_path
+from fer_bench.leaderboard.text import milliseconds
 from fer_bench.predict import Predictor
 from fer_bench.records import Workspace, read_record
 
@@ -44,7 +45,7 @@ class Choice:
         if self.accuracy is not None:
             parts.append(f"{self.accuracy:.1f}%")
         if self.milliseconds is not None:
-            parts.append(f"{self.milliseconds:.1f} ms")
+            parts.append(milliseconds(self.milliseconds))
         return " · ".join(parts)
 
 

@@ -9,16 +9,18 @@ from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
 from fer_bench import plots, registry, scoring, stats
 from fer_bench.errors import FerBenchError
 from fer_bench.leaderboard import text
-from fer_bench.leaderboard.rows import Row, Run, row_of
-from fer_bench.protocols import PROTOCOLS, get_protocol
+from fer_bench.leaderboard.rows import Row, Run, row_of, seeded, superseded
+from fer_bench.protocols import get_protocol
 from fer_bench.records import RunRecord, Workspace, read_record
 from fer_bench.ui import messages
+from fer_bench.weights import published_path
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,13 @@ def details(workspace: Workspace, cells: Mapping[str, Any]) -> Details:
     row = read_row(workspace, cells["protocol"], cells["model"], cells["recipe"])
     stamp = tuple((run.path, _changed(run.path), _changed(run.path.with_suffix(".npz"))) for run in row.runs)
     remarks = "".join(f"<li>{escape(remark)}</li>" for remark in caveats(row))
+    shipped = published_path(workspace, row.first.model, row.first.recipe_name)
+    tried = row.first.protocol == "fer2013" and shipped.exists()
+    name = quote(shipped.name.removesuffix(".safetensors"))
+    link = f' <a class="fb-download" href="?tab=try&amp;model={name}">Try it on a face</a>' if tried else ""
     heading = (
         f"<h3>{escape(row.first.model)} <span>{escape(row.first.recipe_name)}</span></h3>"
-        f'<p class="fb-summary">{_summary(cells)}</p><ul class="fb-caveats">{remarks}</ul>'
+        f'<p class="fb-summary">{_summary(cells)}{link}</p><ul class="fb-caveats">{remarks}</ul>'
     )
     body = messages.public(_figures(stamp) + _facts(workspace, row), workspace)
     return Details(heading, command(row), body)
@@ -102,7 +108,7 @@ def caveats(row: Row) -> list[str]:
                     first.trained and first.model not in registry.list_models(),
                     "Someone else's model: MODULE:SPEC in the command stands for where its spec is.",
                 ),
-                (_superseded(first), "The recipe or the network has changed since: the command runs the new one."),
+                (superseded(first), "The recipe or the network has changed since: the command runs the new one."),
                 (row.partial, "Partial data: its test images are not those of the other rows, so it has no rank."),
                 (
                     any(fold.trained_on_select for record in row.records for fold in record.folds),
@@ -113,7 +119,7 @@ def caveats(row: Row) -> list[str]:
                     f"Started from weights trained on {_data_name(first.pretrained)}.",
                 ),
                 (
-                    len(row.runs) == 1 and first.trained,
+                    len(row.runs) == 1 and seeded(first),
                     "One seed: the interval is over test images only, another seed may differ by more.",
                 ),
                 (any(record.code.dirty for record in row.records), "The code had changes that are in no commit."),
@@ -122,17 +128,6 @@ def caveats(row: Row) -> list[str]:
         ),
         get_protocol(first.protocol).caveat,
     ]
-
-
-def _superseded(record: RunRecord) -> bool:
-    if not record.trained or record.model not in registry.list_models():
-        return False
-    spec = registry.get_spec(record.model)
-    try:
-        recipe = spec.recipe(record.recipe_name, PROTOCOLS[record.protocol].dataset)
-    except FerBenchError:  # the recipe is gone
-        return True
-    return (recipe.digest(), spec.revision) != (record.recipe_digest, record.model_revision)
 
 
 def _summary(cells: Mapping[str, Any]) -> str:

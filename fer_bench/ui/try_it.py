@@ -21,6 +21,7 @@ from fer_bench.data.dataset import UInt8Array
 from fer_bench.errors import FerBenchError
 from fer_bench.faces import Detector, Face, YuNet
 from fer_bench.labels import FER2013
+from fer_bench.leaderboard.text import milliseconds
 from fer_bench.pictures import read_picture
 from fer_bench.plots import CLASS_COLOURS, compare_bars, probability_bars
 from fer_bench.recognition import Opinion, Reading, Recognition, annotate, recognise
@@ -36,6 +37,8 @@ LARGEST, SMALLEST = 1024, 768
 # Pixels a side of a crop on the page.
 CROP = 192
 DRAWN = 256
+# Pixels a side under which a face is no longer one: half of what most models take.
+TINY = 24
 # Maps of a layer that are shown, those with the most contrast.
 MAPS = 32
 WAITING = "Drop, paste or take a photo, or click an example: every model you pick says what it sees in each face."
@@ -251,6 +254,8 @@ def remark(look: Look, detector: Detector) -> str:
         if count > 1:
             text += " Choose one below, or click it in the picture."
         text += weaker
+    if look.reading is not None and (pixels := min(look.reading.crop.shape[:2])) < TINY:
+        text += f" Face {look.selected} has {pixels} pixels a side, too few to trust what is said of it."
     said = [f"{o.model} says {o.top}, {o.confidence:.0%}." for o in (look.reading.opinions if look.reading else ())]
     heard = f'<p class="fb-visually-hidden">Face {look.selected}: {escape(" ".join(said))}</p>' if said else ""
     return messages.note(text) + heard
@@ -299,9 +304,10 @@ def _model(context: Context, look: Look, reading: Reading, opinion: Opinion) -> 
     predictor = context.predictor(opinion.model)
     fed = prepare(reading.crop[None], predictor.size, predictor.channels)[0]
     size = f"{predictor.size}x{predictor.size} {'gray' if predictor.channels == 1 else 'RGB'}"
+    took = escape(milliseconds(opinion.milliseconds))
     missed = " and ".join(f"{count} {label}" for label, count in context.never_found(opinion.model))
     return (
-        f"<p><strong>{escape(opinion.top)} {opinion.confidence:.0%}</strong> in {opinion.milliseconds:.1f} ms</p>"
+        f"<p><strong>{escape(opinion.top)} {opinion.confidence:.0%}</strong> in {took}</p>"
         + (f'<p class="fb-quiet">In its test it found none of the {missed} faces.</p>' if missed else "")
         + f'<div class="fb-pair">{_figure(fed, f"What {opinion.model} is fed", size, True)}'
         + f"{look.heats.get((reading.number, opinion.model), _blank(''))}</div>"
@@ -510,7 +516,7 @@ def build(context: Context) -> gr.Dropdown:
             boxes = gr.HTML(waiting, js_on_load=_ON_FACES, elem_id="fb-try-faces")
             status = gr.HTML(js_on_load=_ANNOUNCED, elem_id="fb-try-status")
             number = gr.Radio([], label="Face", visible=False, elem_id="fb-try-face")
-            whole = gr.Button(visible=False, elem_id="fb-try-whole")
+            whole = gr.Button(visible=False, size="sm", elem_id="fb-try-whole")
     answer = gr.HTML(elem_id="fb-try-answer")
     with gr.Accordion("What the layers make of this face", open=False, elem_id="fb-try-layers"):
         with gr.Row(equal_height=True):
@@ -534,7 +540,7 @@ def build(context: Context) -> gr.Dropdown:
             faces_picture(look),
             remark(look, context.detector),
             gr.update(choices=numbers, value=look.selected, visible=len(numbers) > 1),
-            gr.update(value=FIND if numbers else WHOLE, visible=not (numbers and found.detector)),
+            gr.update(value=WHOLE if found.detector else FIND, visible=True),
             answers(context, look),
             "",
         )
@@ -614,10 +620,13 @@ def build(context: Context) -> gr.Dropdown:
     layer_button.click(on_layers, [state, layer_model], layers, **private)
     picker.change(on_picked, picker, layer_model, queue=False, **hidden)
 
-    def predict(image: dict[str, Any] | None, models: list[str] | str | None) -> dict[str, Any]:
-        """Find the faces of a picture and classify each by the models; without models, by the page's default one."""
+    def predict(image: dict[str, Any] | None, models: list[str] | str | None, whole: bool = False) -> dict[str, Any]:
+        """Find the faces of a picture and classify each by the models; without models, by the page's default one.
+
+        With `whole` the picture itself is one face.
+        """
         try:
-            look = look_at(context, uploads.read(image), named(models) or default)
+            look = look_at(context, uploads.read(image), named(models) or default, whole)
         except FerBenchError as error:
             raise gr.Error(messages.public(error, context.workspace), print_exception=False) from error
         for problem in look.problems.values():
@@ -629,6 +638,7 @@ def build(context: Context) -> gr.Dropdown:
         [
             gr.Image(label="image", visible=False),
             gr.Dropdown(names, value=default, multiselect=True, label="models", visible=False),
+            gr.Checkbox(False, label="whole", visible=False),
         ],
         gr.JSON(label="result", visible=False),
         api_name="predict",

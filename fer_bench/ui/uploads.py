@@ -24,23 +24,24 @@ def minutes_kept() -> int:
     return -(-max(sum(DELETE_CACHE), KEPT) // 60)
 
 
-def find(image: Mapping[str, Any] | None) -> tuple[Path, str]:
+def find(image: Any) -> tuple[Path, str]:
     """Where Gradio put a visitor's picture, and what the visitor calls it.
 
-    Gradio looks only at paths that a request marks as files, and a request can name any file of the server.
+    Gradio looks only at paths that a request marks as files, and a request can name any file of the server, or be
+    anything else.
 
     Raises:
         FerBenchError: it is not in the folder of the uploads; what else it is, nobody is told.
     """
-    name = "" if image is None else str(image.get("path") or "")
+    given: Mapping[str, Any] = image if isinstance(image, dict) else {}
     with contextlib.suppress(OSError, ValueError):  # too long, or a zero byte in it
-        path = Path(name).resolve()
-        if image is not None and Path(get_upload_folder()).resolve() in path.parents and path.is_file():
-            return path, image.get("orig_name") or "the picture"
+        path = Path(str(given.get("path") or "")).resolve()
+        if Path(get_upload_folder()).resolve() in path.parents and path.is_file():
+            return path, str(given.get("orig_name") or "the picture")
     raise FerBenchError("expected an uploaded picture: upload it first, then send what the upload answered")
 
 
-def read(image: Mapping[str, Any] | None) -> UInt8Array:
+def read(image: Any) -> UInt8Array:
     """A visitor's picture: (H, W, 3) uint8 RGB or (H, W) uint8 gray.
 
     Raises:
