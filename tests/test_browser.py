@@ -220,6 +220,33 @@ def test_what_the_browser_cannot_show_is_said(page: playwright.Page, address: st
     playwright.expect(page.locator("#fb-try-photo:not(.fb-unshown) img")).to_be_visible()
 
 
+def test_a_camera_or_clipboard_that_may_not_be_used_is_said(page: playwright.Page, address: str) -> None:
+    refuse = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotAllowedError'));"
+    page.add_init_script(refuse)
+    page.goto(address)
+    photo = page.locator("#fb-try-photo")
+    photo.get_by_label("Capture from camera").click()
+    photo.get_by_text("Webcam").click()
+    playwright.expect(photo).to_have_attribute("data-said", re.compile("camera can't be used"))
+    photo.get_by_label("Paste from clipboard").click()
+    playwright.expect(photo).to_have_attribute("data-said", re.compile("Ctrl.V"))
+    page.locator("#fb-try-examples button").first.click()
+    playwright.expect(page.locator("#fb-try-status")).to_contain_text("1 face")
+    playwright.expect(photo).not_to_have_attribute("data-said", re.compile("."))
+
+
+def test_a_picture_is_taken_whole_and_its_faces_found_again(
+    page: playwright.Page, address: str, portrait: Path
+) -> None:
+    page.goto(address)
+    add_photo(page, portrait)
+    status = page.locator("#fb-try-status")
+    for word, button in (("1 face", "Use the whole picture"), ("whole picture is taken", "Find faces in it")):
+        playwright.expect(status).to_contain_text(word)
+        page.get_by_role("button", name=button).click()
+    playwright.expect(status).to_contain_text("1 face")
+
+
 def test_the_camera_takes_a_photo(page: playwright.Page, address: str) -> None:
     page.goto(address)
     page.locator("#fb-try-photo").get_by_label("Capture from camera").click()

@@ -23,6 +23,9 @@ CSS = """
 #fb-about { max-width: 48rem; }
 #fb-about pre, #fb-about pre code { white-space: pre-wrap; overflow-wrap: anywhere; }
 .fb-report table { display: block; overflow-x: auto; max-width: 100%; }
+/* The figures ask for it: the page may be dark where the system is not. */
+.fb-report img { color-scheme: light; }
+.dark .fb-report img { color-scheme: dark; }
 .fb-report th, .fb-report td { overflow-wrap: normal; word-break: normal; min-width: 4rem; }
 """
 USE = """
@@ -103,7 +106,10 @@ def build(context: Context) -> None:
 def report(path: Path) -> tuple[str, str]:
     """A paper's page as the tab shows it: its title, and the rest with figures that the app serves."""
     title, _, body = path.read_text(encoding="utf-8", errors="replace").partition("\n")
-    body = re.sub(r"\]\(([\w-]+\.svg)\)", rf"](/gradio_api/file={quote(str(path.parent.resolve()))}/\1)", body)
+    folder = path.parent.resolve()
+    if folder.is_relative_to(Path.cwd()):  # where the project lies is nobody's business
+        folder = folder.relative_to(Path.cwd())
+    body = re.sub(r"\]\(([\w-]+\.svg)\)", rf"](/gradio_api/file={quote(folder.as_posix())}/\1)", body)
     # Headings have no anchors here, and the other pages stand beside this one.
     return title.lstrip("# "), re.sub(r"\[([^\]]+)\]\((#[\w-]+|[\w-]+\.md)\)", r"\1", body)
 

@@ -73,6 +73,7 @@ CSS = f"""
 .token-remove, .icon-button, .source-selection .icon, .label-clear-button {{
   min-width: 24px; min-height: 24px; justify-content: center; }}
 .label-wrap {{ text-align: left; }}
+@media (max-width: 30rem) {{ .tab-container button {{ padding-inline: 0.5rem !important; font-size: 0.85rem; }} }}
 .label-wrap, .show-api, .checkbox-container {{ min-height: 24px; }}
 .download-link {{ display: inline-block; padding-block: 4px; }}
 footer .divider {{ display: none; }}

@@ -53,7 +53,7 @@ CSS = """
 .fb-examples button:hover { border-color: var(--fb-accent); }
 .fb-examples img { display: block; width: 100%; margin: 0; }
 .fb-faces { margin: 0; text-align: center; }
-.fb-faces img { display: block; margin: 0 auto; width: auto; max-width: 100%; max-height: 24rem; border-radius: 8px;
+.fb-faces img { display: block; margin: 0 auto; width: auto; max-width: 100%; max-height: 18rem; border-radius: 8px;
   cursor: pointer; }
 .fb-faces figcaption { display: flex; gap: 1.5rem; justify-content: center; margin-top: 0.4rem; }
 .fb-faces figcaption > * { padding: 0 !important; background: none !important; font: inherit !important;
@@ -63,6 +63,10 @@ CSS = """
 #fb-try-photo.fb-unshown .image-frame::before { content: "Your browser does not show such a file.";
   color: var(--body-text-color-subdued); }
 #fb-try-photo.fb-unshown .image-frame img { display: none; }
+#fb-try-photo[data-said]::after { content: attr(data-said); position: absolute; inset: 2.25rem 0.75rem auto;
+  text-align: center; color: var(--fb-warning); background: var(--body-background-fill); }
+#fb-try-whole { width: fit-content; }
+#fb-try-models .remove-all { display: none; }
 .fb-answer { display: grid; gap: 1rem 2.5rem; align-items: end; }
 .fb-answer > * { min-width: 0; }
 .fb-looks { --fb-side: 88px; display: flex; flex-wrap: wrap; gap: 1rem 1.25rem; align-items: flex-end; }
@@ -442,9 +446,33 @@ element.addEventListener('click', (event) => {
 });
 """
 
-# Gradio pastes by its button only, and says nothing of a picture that a browser can't show, such as HEIC.
+# Gradio pastes by its button only, and says nothing of a picture that a browser can't show, such as HEIC, nor of a
+# camera or a clipboard that it may not use.
 _ON_PHOTO = """
 const photo = () => document.getElementById('fb-try-photo');
+const say = (text) => { photo().dataset.said = text; };
+const NO_CAMERA = "The camera can't be used. Is there one, and may this page use it? Then try again.";
+const NO_PICTURE = 'No picture could be pasted. Copy one and press Ctrl+V, which needs no permission.';
+const media = navigator.mediaDevices, clipboard = navigator.clipboard;
+const [open, read] = [media?.getUserMedia?.bind(media), clipboard?.read?.bind(clipboard)];
+// Gradio catches neither.
+if (open) media.getUserMedia = (...given) => open(...given).catch((error) => {
+  if (!photo().offsetParent) throw error;  // it is the live tab that asks
+  say(NO_CAMERA);
+  return new Promise(() => {});
+});
+if (read) clipboard.read = async () => {
+  const items = await read().catch(() => []);
+  if (!items.some((item) => item.types.some((type) => type.startsWith('image/')))) say(NO_PICTURE);
+  return items;
+};
+document.addEventListener('click', (event) => {
+  if (!event.target.closest('#fb-try-photo, #fb-try-examples')) return;
+  delete photo().dataset.said;
+  // Without HTTPS there is neither.
+  if (event.target.closest('[aria-label="Capture from camera"]') && !open) say(NO_CAMERA);
+  if (event.target.closest('[aria-label="Paste from clipboard"]') && !read) say(NO_PICTURE);
+}, true);
 const rest = () => new Promise((done) => setTimeout(done, 50));
 document.addEventListener('paste', async (event) => {
   const file = [...(event.clipboardData?.files ?? [])].find((file) => file.type.startsWith('image/'));
