@@ -24,12 +24,16 @@ class Interval(NamedTuple):
 
 
 class PairedBootstrap(NamedTuple):
-    """`difference` is the accuracy of a minus that of b, `low` and `high` its interval, `p` two-sided."""
+    """`difference` is the accuracy of a minus that of b, `low` and `high` its interval, `p` two-sided.
+
+    `drawn` is how many things a redrawn test set holds: images, or people or films.
+    """
 
     difference: float
     low: float
     high: float
     p: float
+    drawn: int
 
 
 class McNemar(NamedTuple):
@@ -86,7 +90,7 @@ def design_effect(correct: npt.ArrayLike, clusters: npt.ArrayLike) -> float:
     as one.
 
     Args:
-        correct: (N,) bool, or the fraction of seeds that are right, in 0..1.
+        correct: (N,) bool, the fraction of seeds that are right, or the difference of two models.
         clusters: (N,) what each image is of; N different ones give 1.
     """
     values = np.asarray(correct, dtype=np.float64)
@@ -115,13 +119,16 @@ def paired_bootstrap(
     Args:
         correct_a, correct_b: (N,) bool, or the fraction of seeds that are right, in 0..1, image by image.
         resamples: the number of redrawn test sets.
-        clusters: (N,) what each image is of, a person or a film: these are drawn, with all their images.
+        clusters: (N,) what each image is of, a person or a film: these are drawn, with all their images, where that
+            is the larger source of chance (`design_effect`).
 
     Raises:
         FerBenchError: the two are not of one length, or are empty.
     """
     a, b = _pair(correct_a, correct_b)
-    _, of = (None, np.arange(len(a))) if clusters is None else np.unique(clusters, return_inverse=True)
+    of = np.arange(len(a))
+    if clusters is not None and design_effect(a - b, clusters) > 1:
+        _, of = np.unique(clusters, return_inverse=True)
     sums, sizes = np.bincount(of, weights=a - b), np.bincount(of)
     # Few clusters differ in what they add, so redrawing them is redrawing how often each kind occurs.
     kinds, counts = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)
@@ -130,7 +137,7 @@ def paired_bootstrap(
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
     tail = min(np.sum(draws <= 0), np.sum(draws >= 0))
     p = min(1.0, 2 * (tail + 1) / (resamples + 1))
-    return PairedBootstrap(float(a.mean() - b.mean()), float(low), float(high), float(p))
+    return PairedBootstrap(float(a.mean() - b.mean()), float(low), float(high), float(p), len(sums))
 
 
 def mcnemar(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> McNemar:

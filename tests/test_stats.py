@@ -156,7 +156,8 @@ def test_copies_of_an_image_are_no_evidence(times: int, seed: int) -> None:
     a, b = rng.random(150) < 0.7, rng.random(150) < 0.6
     person = np.repeat(np.arange(150), times)
     assert design_effect(a.repeat(times), person) == pytest.approx(times, rel=0.01)
-    assert paired_bootstrap(a.repeat(times), b.repeat(times), clusters=person) == pytest.approx(paired_bootstrap(a, b))
+    copies = paired_bootstrap(a.repeat(times), b.repeat(times), clusters=person)
+    assert copies == pytest.approx(paired_bootstrap(a, b)) and copies.drawn == 150
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -176,6 +177,13 @@ def test_the_bootstrap_draws_people_with_all_their_images() -> None:
     assert (people.high - people.low) / 2 == pytest.approx(1.96 * sums.std() / np.sqrt(60), rel=0.05)
     assert people.high - people.low > 1.2 * (images.high - images.low)
     assert people.difference == images.difference
+
+
+def test_people_who_are_more_alike_than_chance_make_no_interval_narrower() -> None:
+    a, b = np.tile([1, 0, 1, 0], 50), np.tile([0, 1, 1, 0], 50)
+    person = np.arange(200) // 4
+    assert design_effect(a, person) == 1 and design_effect(a - b, person) == 1
+    assert paired_bootstrap(a, b, clusters=person) == paired_bootstrap(a, b)
 
 
 @pytest.mark.parametrize("correct", [[1] * 6, [0] * 6])

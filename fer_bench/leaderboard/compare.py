@@ -120,7 +120,7 @@ def compare(workspace: Workspace, a: str, b: str, protocol: str) -> Comparison:
         a=f"{name_a}@{seed_a}",
         b=f"{name_b}@{seed_b}",
         n=len(first.keys),
-        drawn=f"{len(np.unique(first.clusters))} {related or 'images'}",
+        drawn=f"{bootstrap.drawn} {related if related and bootstrap.drawn < len(first.keys) else 'images'}",
         accuracy_a=float(first.correct.mean()),
         accuracy_b=float(second.correct.mean()),
         difference=bootstrap.difference,
