@@ -228,6 +228,12 @@ def test_calibration_states_the_error() -> None:
     assert {"before: calibration error 40.0%", "after: calibration error 0.0%"} <= set(shown)
 
 
+def test_a_dot_says_what_it_is() -> None:
+    root = ElementTree.fromstring(plots.svg(small_scatter(), "x"))
+    tips = [element.text for element in root.iter() if element.tag.rpartition("}")[2] == "title"]
+    assert tips == ["a.paper: 60.0%, 100k parameters", "b.paper: 70.0%, 1M parameters"]
+
+
 def test_scatter_names_points_without_overlap() -> None:
     rng = np.random.default_rng(1)
     points = [Point(f"some_model_{i}", 10 ** rng.uniform(4, 7), rng.uniform(0.4, 0.7)) for i in range(30)]

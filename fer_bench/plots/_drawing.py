@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from xml.etree import ElementTree
 
-from fer_bench.plots.style import ACCENT, INK, MARK, QUIET, TEXT, WIDTH, spread
+from fer_bench.plots.style import ACCENT, INK, MARK, QUIET, TEXT, TITLED, WIDTH, spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,7 +72,8 @@ def svg(figure: Figure, title: str) -> str:
             if child.tag.rpartition("}")[2] in ("metadata", "style"):
                 parent.remove(child)
     used = set(re.findall(rb"#(\w+)[\")]", content))
-    for element in root.iter():
+    for element in list(root.iter()):
+        _, titled, said = element.get("id", "").partition(TITLED)
         element.tag = element.tag.rpartition("}")[2]
         if element.tag != "text":
             element.text = None
@@ -82,6 +83,10 @@ def svg(figure: Figure, title: str) -> str:
             for name, value in element.attrib.items()
             if name != "id" or value.encode() in used
         }
+        if titled:
+            tip = ElementTree.Element("title")
+            tip.text = said
+            element.insert(0, tip)
     width, height = figure.get_size_inches() * 72
     root.attrib = {
         "xmlns": "http://www.w3.org/2000/svg",

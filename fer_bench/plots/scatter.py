@@ -21,7 +21,18 @@ from fer_bench.plots._drawing import (
     write_caption,
     write_heading,
 )
-from fer_bench.plots.style import FAINT, INK, MARGIN, MARK, QUIET, WIDTH, as_number, one_line
+from fer_bench.plots.style import (
+    FAINT,
+    INK,
+    MARGIN,
+    MARK,
+    QUIET,
+    TITLED,
+    WIDTH,
+    as_number,
+    as_percent,
+    one_line,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +95,8 @@ def scatter(points: Sequence[Point], x_title: str, y_title: str = "accuracy") ->
         colour, alpha, size = (MARK, 1.0, 7) if point.highlight else (INK, 0.9 if point in front else 0.5, 5)
         if point.low < point.high:
             axes.vlines(point.x, point.low, point.high, color=colour, alpha=0.4 * alpha, linewidth=1)
-        axes.plot(point.x, point.y, marker="o", markersize=size, color=colour, alpha=alpha, markeredgewidth=0)
+        said = f"{TITLED}{one_line(point.name)}: {as_percent(point.y, 1)}, {as_number(point.x)} {x_title}"
+        axes.plot(point.x, point.y, marker="o", markersize=size, color=colour, alpha=alpha, markeredgewidth=0, gid=said)
     _name_points(axes, shown, front)
     write_caption(axes, x_title)
     for line, text in enumerate(notes):

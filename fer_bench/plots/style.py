@@ -31,6 +31,8 @@ ACCENT_DARK = "#5eead4"
 
 # `svg` turns these two, and no other colour, into the page's own: its text colour, and `--fb-accent` where it has one.
 INK, MARK = "#010203", "#010204"
+# What follows it in an artist's `gid` is what `svg` lets the pointer say of it.
+TITLED = "titled:"
 QUIET, FAINT = 0.7, 0.14  # opacity of secondary text and of grid lines
 FULL_CELL = 0.7  # opacity of a confusion cell that holds its whole row; the page's ink stays legible on it
 WIDTH, TEXT, MARGIN = 360, 10, 4

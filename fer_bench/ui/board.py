@@ -104,7 +104,7 @@ CSS = """
   .fb-facts div { grid-template-columns: 1fr; gap: 0; }
   .fb-plot { padding: 0.9rem 0; border-width: 1px 0 0; border-radius: 0; }
   .fb-plot svg { overflow: visible; }
-  .fb-plot svg text { font-size: 11.5px !important; }
+  .fb-figures .fb-plot svg text { font-size: 11.5px !important; }
 }
 """
 
