@@ -265,11 +265,11 @@ def load_published(workspace: Workspace, name: str) -> Predictor:
     """
     row = published_name(workspace, name)
     path = workspace.weights / f"{row}.safetensors"
-    records = _records(workspace, row)
-    if path.exists() and records and sha256(path) not in {record.folds[0].weights_sha256 for record in records}:
+    records, digest = _records(workspace, row), sha256(path) if path.exists() else ""
+    if digest and records and digest not in {record.folds[0].weights_sha256 for record in records}:
         raise FerBenchError(f"{path}: damaged, or not the network of its record; fetch or train it again")
     predictor = load_row(path, row, trusted=bool(records))
-    return replace(predictor, temperature=temperatures(path.with_name(MANIFEST)).get(sha256(path), 1.0))
+    return replace(predictor, temperature=temperatures(path.with_name(MANIFEST)).get(digest, 1.0))
 
 
 def load_row(path: Path, row: str, *, trusted: bool = False) -> Predictor:
