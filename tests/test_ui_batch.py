@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +23,12 @@ def test_uploads_are_named_as_the_visitor_named_them(tmp_path: Path) -> None:
         path.parent.mkdir()
     cv2.imwrite(str(paths[0]), np.zeros((8, 8, 3), dtype=np.uint8))
     paths[1].write_text("words")
-    frames = list(batch._frames(paths))
-    assert [frame.file for frame in frames] == ["a.png", "notes.png"]
+    faces = tmp_path / "upload2" / "faces.zip"
+    with zipfile.ZipFile(faces, "w") as archive:
+        archive.write(paths[0], "in/b.png")
+    named = ["a f\u00e4ce!.png", "notes.png", "my faces.zip"]  # Gradio keeps letters and digits
+    frames = list(batch._frames(list(zip([*paths, faces], named, strict=True))))
+    assert [frame.file for frame in frames] == ["a f\u00e4ce!.png", "notes.png", "my faces.zip/in/b.png"]
     assert frames[0].picture is not None
     assert "upload2" not in frames[1].error
 

@@ -107,8 +107,8 @@ def build(context: Context) -> gr.Dropdown:
         job: Job, files: list[Mapping[str, Any]] | None, model: str | None, whole: bool
     ) -> Iterator[tuple[str, str]]:
         try:
-            paths = [uploads.find(file)[0] for file in files or ()]
-            if not paths:
+            found = [uploads.find(file) for file in files or ()]
+            if not found:
                 raise FerBenchError("Choose files first: pictures, zips or videos.")
             if not model:
                 raise FerBenchError("Choose a model first.")
@@ -120,12 +120,12 @@ def build(context: Context) -> gr.Dropdown:
         detector = None if whole else context.detector
         job.model, job.detector = name, "" if detector is None else detector.name
         job.classes, job.running = predictor.classes, True
-        expected = pictures.count(paths)
+        expected = pictures.count([path for path, _ in found])
         seen: set[tuple[str, float | None]] = set()
         yield progress(0, expected), ""
         shown = time.monotonic()
         try:
-            for row in batch_rows(_frames(paths), name, predictor, detector):
+            for row in batch_rows(_frames(found), name, predictor, detector):
                 if job.stopped:
                     break
                 job.rows.append(row)
@@ -155,11 +155,11 @@ def build(context: Context) -> gr.Dropdown:
     return model
 
 
-def _frames(paths: Sequence[Path]) -> Iterator[pictures.Frame]:
-    """The frames under the names that the visitor knows, not where the uploads lie."""
-    for path in paths:
-        folder = f"{path.parent}/"
-        yield from (replace(frame, file=frame.file.removeprefix(folder)) for frame in pictures.pictures([path]))
+def _frames(found: Sequence[tuple[Path, str]]) -> Iterator[pictures.Frame]:
+    """The frames of uploads under the names that the visitor knows, not Gradio's nor where they lie."""
+    for path, name in found:
+        for frame in pictures.pictures([path]):
+            yield replace(frame, file=f"{name}{frame.file.removeprefix(str(path))}")
 
 
 def progress(done: int, expected: int) -> str:
