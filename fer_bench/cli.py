@@ -42,9 +42,8 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code: 0 well, 1 something failed, 2 bad input."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal without our dashes, a file name that is no text
-            stream.reconfigure(errors="replace")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without our dashes, a file name that is no text
+        sys.stdout.reconfigure(errors="replace")
     try:
         parser, commands = _parser()
         if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
@@ -586,7 +585,7 @@ def _leaderboard_show(options: argparse.Namespace) -> int:
 
     if options.protocol is not None:
         get_protocol(options.protocol)
-    board, _ = leaderboard.render(Workspace())
+    board = leaderboard.compute(Workspace())
     console = Console() if sys.stdout.isatty() else Console(width=PIPED_WIDTH)
     tables = leaderboard.show(board, options.protocol, console.width)
     for table in tables:
@@ -648,7 +647,7 @@ def _weights_pull(options: argparse.Namespace) -> int:
         states.append(file.state)
     new = sum(state in ("new", "replaced") for state in states)
     print(f"{new} of {len(states)} networks are new" if new else f"nothing new among {len(states)} networks")
-    return 0
+    return 1 if "refused" in states else 0
 
 
 def _export(options: argparse.Namespace) -> int:

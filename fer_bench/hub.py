@@ -81,12 +81,12 @@ class Pulled:
     Attributes:
         name: of the file.
         state: new; replaced: another one was here; here: it was here already; kept: the one that is here is of a
-            record, the Hub's is not.
+            record, the Hub's is not; refused: it is not the network that it is called, or not of this version.
         note: what else is to be known, or empty.
     """
 
     name: str
-    state: Literal["new", "replaced", "here", "kept"]
+    state: Literal["new", "replaced", "here", "kept", "refused"]
     note: str = ""
 
 
@@ -197,8 +197,7 @@ def _pull_file(api: HfApi, repo: str, commit: str | None, entry: _Entry, path: P
         try:
             load_row(fetched, path.name.removesuffix(".safetensors"), trusted=not note)
         except FerBenchError as error:
-            problem = str(error).removeprefix(f"{fetched}: ")
-            raise FerBenchError(f"{repo}: {entry.file} can't be used: {problem}; nothing replaced") from error
+            return Pulled(entry.file, "refused", str(error).removeprefix(f"{fetched}: "))
         with replacing(path) as temporary:
             shutil.copyfile(fetched, temporary)
     return Pulled(entry.file, "new" if own is None else "replaced", note)

@@ -130,6 +130,8 @@ def paired_bootstrap(
     if clusters is not None and design_effect(a - b, clusters) > 1:
         _, of = np.unique(clusters, return_inverse=True)
     sums, sizes = np.bincount(of, weights=a - b), np.bincount(of)
+    if len(sums) == 1:  # nothing is known of another person or film
+        return PairedBootstrap(float(a.mean() - b.mean()), -1.0, 1.0, 1.0, 1)
     # Few clusters differ in what they add, so redrawing them is redrawing how often each kind occurs.
     kinds, counts = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(sums), counts / len(sums), size=resamples)

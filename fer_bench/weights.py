@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import numpy as np
 import torch
@@ -22,14 +22,14 @@ from fer_bench.errors import FerBenchError, UnknownNameError
 from fer_bench.labels import DISPLAY_ORDER
 from fer_bench.predict import Predictor
 from fer_bench.records import RunRecord, Workspace, read_record, replacing
-from fer_bench.specs import ModelSpec
+from fer_bench.specs import Crop, Input, ModelSpec
 from fer_bench.transforms import Normaliser
 
 # What `metrics.fit_temperature` can give.
 Temperature = Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False)]
 FORMAT = "fer_bench/1"
 MANIFEST = "manifest.json"
-FETCH = "its record is here, and `python -m fer_bench weights pull USER/NAME` fetches the network"
+FETCH = "its record is here, and `python -m fer_bench weights pull USER/NAME` fetches it from where it was pushed to"
 # What a repository without large-file storage bears: of one network, and of all together.
 LARGEST_FILE, LARGEST_SUM = 50_000_000, 250_000_000
 # Dense layers from this size on are most of their file; of marrugat_1's 1024 x 9216, int8 changed 6 of 3589 answers.
@@ -125,10 +125,10 @@ def load(path: Path, device: torch.device | str = "cpu", *, trusted: bool = Fals
 
 
 def _predictor(path: Path, metadata: dict[str, Any], state: dict[str, Tensor], trusted: bool) -> Predictor:
-    module, _, outside = metadata["model"].partition(":")
+    module, outside, _ = str(metadata["model"]).partition(":")
     if outside and not trusted and module not in sys.modules:
         raise FerBenchError(f"{path}: wants to import {module}, and no record here is of this file; don't use it")
-    spec = registry.get_spec(metadata["model"])
+    spec = registry.get_spec(str(metadata["model"]))
     if metadata["model_revision"] != spec.revision:
         raise FerBenchError(
             f"{path}: weights of {spec.name} revision {metadata['model_revision']}, but the model is at "
@@ -142,6 +142,9 @@ def _predictor(path: Path, metadata: dict[str, Any], state: dict[str, Tensor], t
         raise ValueError(f"classes {', '.join(map(str, classes))}: expected some of {', '.join(DISPLAY_ORDER)}")
     if (shape := (metadata["channels"], metadata["size"])) != (spec.channels, spec.size):
         raise ValueError(f"channels and size {shape}: expected {(spec.channels, spec.size)}")
+    for key, known in (("crop", get_args(Crop)), ("input", get_args(Input))):
+        if metadata.get(key, known[0]) not in known:
+            raise ValueError(f"{key} {metadata[key]}: expected {' or '.join(known)}")
     if not (np.isfinite(normaliser.mean).all() and np.isfinite(normaliser.std).all() and (normaliser.std > 0).all()):
         raise ValueError("mean and std: expected finite numbers, and a std above 0")
     network = registry.build(spec, len(classes), **metadata["model_options"])

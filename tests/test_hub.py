@@ -199,8 +199,10 @@ def test_a_manifest_of_something_else_is_refused(
         (lambda path: network(path, "logreg"), "expected the network of lda.paper, found that of logreg.paper"),
         (lambda path: network(path, "lda", recipe="fer_bench"), "found that of lda.fer_bench"),
         (lambda path: path.write_bytes(path.read_bytes().replace(b'\\"lda\\"', b'\\"a:b\\"')), "wants to import a"),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b'\\"lda\\"', b'\\"ab:\\"')), "wants to import ab"),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b'\\"lda\\"', b"12345  ")), "unknown model '12345'"),
     ],
-    ids=["bytes", "model", "recipe", "module"],
+    ids=["bytes", "model", "recipe", "module", "module alone", "number"],
 )
 def test_what_is_not_the_network_that_it_is_called_replaces_nothing(
     stand_in: hub_stand_in.Hub,
@@ -209,18 +211,23 @@ def test_what_is_not_the_network_that_it_is_called_replaces_nothing(
     make_record: MakeRecord,
     change: Callable[[Path], object],
     problem: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = ship(make_record, workspace, "lda")
+    path, other = (ship(make_record, workspace, model) for model in ("lda", "logreg"))
     hub.push(REPO, workspace)
     change(path)
     content = path.read_bytes()
-    entry = ENTRY | {"sha256": weights.sha256(path), "bytes": len(content)}
-    stand_in.commits[REPO].append({path.name: content, weights.MANIFEST: json.dumps([entry]).encode()})
+    entries = [{"file": one.name, "sha256": weights.sha256(one), "bytes": one.stat().st_size} for one in (path, other)]
+    stand_in.commits[REPO].append(
+        {path.name: content, other.name: other.read_bytes(), weights.MANIFEST: json.dumps(entries).encode()}
+    )
     own = network(here.weights / path.name, "lda", seed=5)
     before = own.read_bytes()
-    with pytest.raises(FerBenchError, match=rf"{REPO}: {path.name} can't be used: .*{problem}.*; nothing replaced"):
-        pulled(here)
+    refused, well = hub.pull(REPO, here)
+    assert (refused.state, well.state) == ("refused", "new") and problem in refused.note
     assert own.read_bytes() == before
+    assert cli.main(["weights", "pull", REPO]) == 1
+    assert capsys.readouterr().out.splitlines()[0].startswith(f"refused: {path.name} (")
 
 
 def test_a_size_that_is_not_the_manifests(

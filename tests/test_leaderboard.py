@@ -156,8 +156,8 @@ def test_intervals_draw_people_and_films_where_images_are_theirs() -> None:
         wilson = stats.accuracy_interval([record.accuracy() for record in row.records], len(keys))
         if row.first.protocol == "fer2013":
             assert row.interval == wilson
-        else:
-            assert row.interval.high - row.interval.low >= wilson.high - wilson.low
+        if row.name == "nearest_neighbour.paper" and row.first.protocol != "fer2013":
+            assert row.interval.high - row.interval.low > 1.2 * (wilson.high - wilson.low)
         if row.first.protocol == "ckplus_subject":
             assert len(set(row.runs[0].outcomes.clusters)) == 118
             assert 2 < row.design_effect < 9, "three frames a sequence, and sequences of one person"
@@ -628,10 +628,16 @@ def test_verify_with_weights_predicts_again(
     assert ours.ok and "bit for bit" in ours.notes[-1]
     assert other.ok and other.notes[-1] == "no weights of this run here"
     shipped.write_bytes(shipped.read_bytes()[:-4] + bytes(4))
-    assert failures(workspace, with_weights=True) == [
-        "is not what the records say: build the leaderboard again",
-        "no record is of this network: its sha256 is in none",
-    ]
+    changed = "lin_shi.paper.safetensors is not as listed"
+    unknown = "no record is of lin_shi.paper.safetensors: its sha256 is in none"
+    assert failures(workspace, with_weights=True) == [changed, unknown]
+    leaderboard.build(workspace)
+    assert failures(workspace, with_weights=True) == [unknown]
+    assert failures(workspace) == [] and unknown in leaderboard.verify(workspace)[-1].notes
+    shipped.unlink()
+    absent = "lin_shi.paper.safetensors is not here"
+    assert failures(workspace, with_weights=True) == [absent]
+    assert failures(workspace) == [] and absent in leaderboard.verify(workspace)[-1].notes
 
 
 # compare

@@ -237,7 +237,13 @@ class TestRealData:
             assert fold.digest(dataset) == "59af5c36b55aa499"
 
     @pytest.mark.parametrize(
-        ("name", "group"), [("ckplus_random", "subject"), ("ckplus_subject", "subject"), ("sfew_2fold", "movie")]
+        ("name", "group"),
+        [
+            ("ckplus_random", "subject"),
+            ("ckplus_subject", "subject"),
+            ("sfew_2fold", "movie"),
+            ("sfew_2fold_movie", "movie"),
+        ],
     )
     def test_an_image_counts_with_those_of_its_person_or_film(self, name: str, group: str) -> None:
         dataset, _ = self.folds(name)

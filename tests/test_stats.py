@@ -186,6 +186,11 @@ def test_people_who_are_more_alike_than_chance_make_no_interval_narrower() -> No
     assert paired_bootstrap(a, b, clusters=person) == paired_bootstrap(a, b)
 
 
+def test_one_person_tells_nothing_of_others() -> None:
+    result = paired_bootstrap([1, 1, 0, 1], [0, 0, 1, 0], clusters=list("aaaa"))
+    assert (result.low, result.high, result.p) == (-1, 1, 1)
+
+
 @pytest.mark.parametrize("correct", [[1] * 6, [0] * 6])
 def test_where_all_are_alike_a_cluster_counts_as_one(correct: list[int]) -> None:
     assert design_effect(correct, list("aabbcc")) == 2

@@ -188,6 +188,8 @@ def test_another_revision(path: Path) -> None:
         {"classes": ["angry", "disgust", "fear", "happy", "sad", "surprise", "angry"]},
         {"classes": [["angry"], "disgust", "fear", "happy", "sad", "surprise", "neutral"]},
         {"size": 47},
+        {"crop": "nonsense"},
+        {"input": "nonsense"},
         {"channels": 3},
         {"std": 0.0},
         {"std": float("nan")},

@@ -51,11 +51,10 @@ def render(workspace: Workspace) -> tuple[pd.DataFrame, dict[Path, bytes]]:
     """
     from fer_bench.leaderboard.page import page
 
-    latency = read_latency(workspace)
-    board = frame(read_rows(workspace), latency["milliseconds"] if latency else {})
+    board = compute(workspace)
     files = {
         workspace.leaderboard / "leaderboard.csv": board.to_csv(index=False, lineterminator="\n").encode(),
-        workspace.leaderboard / "index.html": page(board, latency).encode(),
+        workspace.leaderboard / "index.html": page(board, read_latency(workspace)).encode(),
     }
     readme = workspace.root / "README.md"
     if readme.exists():
@@ -66,6 +65,16 @@ def render(workspace: Workspace) -> tuple[pd.DataFrame, dict[Path, bytes]]:
         if start:
             files[readme] = f"{before}{START}\n{_markdown(board)}\n{END}{after}".encode()
     return board, files
+
+
+def compute(workspace: Workspace) -> pd.DataFrame:
+    """The board as the CSV has it, from the records and the latency.
+
+    Raises:
+        FerBenchError: a record, its predictions or the latency measurement can't be read.
+    """
+    latency = read_latency(workspace)
+    return frame(read_rows(workspace), latency["milliseconds"] if latency else {})
 
 
 def _text(path: Path) -> str:

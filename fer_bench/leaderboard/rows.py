@@ -192,9 +192,8 @@ class Row:
 
     @cached_property
     def design_effect(self) -> float:
-        """How many test images count as one, see `stats.design_effect`."""
-        of_all = self.correct or self.runs[0].outcomes
-        return stats.design_effect(of_all.correct, of_all.clusters)
+        """How many test images count as one, see `stats.design_effect`; the mean over seeds."""
+        return fmean(stats.design_effect(run.outcomes.correct, run.outcomes.clusters) for run in self.runs)
 
     @cached_property
     def correct(self) -> Outcomes | None:

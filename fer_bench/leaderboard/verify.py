@@ -104,7 +104,7 @@ def verify(
             record, arrays = read_record(path), read_arrays(path.with_suffix(".npz"))
             _check_numbers(record, arrays, result)
             _check_description(record, arrays, path, result)
-            if seeded(record):
+            if record.model in registry.list_models() and seeded(record):
                 twin = twins.setdefault((*record.row, record.predictions.sha256), path)
                 if twin != path:
                     result.failures.append(f"has the very predictions of {twin.name}: two seeds never agree like this")
@@ -124,7 +124,7 @@ def verify(
             result.failures.append(f"record or predictions are not laid out as a run's: {error!r}")
         report(result)
         results.append(result)
-    for result in _check_board(workspace):
+    for result in _check_board(workspace, with_weights):
         report(result)
         results.append(result)
     return results
@@ -493,11 +493,11 @@ def _predicted_again(predictors: Sequence[Predictor], arrays: Arrays, dataset: F
     return again
 
 
-def _check_board(workspace: Workspace) -> list[VerifyResult]:
-    """The CSV, the page, the README and the manifest are what `build` would write; each network has its record."""
+def _check_board(workspace: Workspace, with_weights: bool) -> list[VerifyResult]:
+    """The CSV, the page and the README are what `build` would write, the manifest what lies beside it."""
     try:
         _, files = render(workspace)
-        shipped = files[manifest_path(workspace)] = manifest(workspace)
+        shipped = _entries(manifest(workspace))
     except FerBenchError as error:
         return [VerifyResult(workspace.leaderboard / "leaderboard.csv", [f"can't be built: {error}"])]
     results = []
@@ -505,8 +505,19 @@ def _check_board(workspace: Workspace) -> list[VerifyResult]:
         same = path.exists() and path.read_bytes() == content
         failures = [] if same else ["is not what the records say: build the leaderboard again"]
         results.append(VerifyResult(path, failures, ["equals what the records say"] if same else []))
-    return results + [
-        VerifyResult(workspace.weights / entry["file"], ["no record is of this network: its sha256 is in none"])
-        for entry in json.loads(shipped)
-        if entry["record"] is None
-    ]
+    return [*results, *_check_listing(workspace, shipped, with_weights)]
+
+
+def _check_listing(workspace: Workspace, shipped: Entries, with_weights: bool) -> list[VerifyResult]:
+    """The manifest says of each network that is here what is true; that all are here, and scored, the weights ask."""
+    path = manifest_path(workspace)
+    if not (path.exists() or shipped):
+        return []
+    listed = _entries(path.read_bytes()) if path.exists() else {}
+    result = VerifyResult(path)
+    result.failures += [f"{file} is not as listed" for file, entry in shipped.items() if listed.get(file) != entry]
+    missing = [f"{file} is not here" for file in listed if file not in shipped]
+    missing += [f"no record is of {file}: its sha256 is in none" for file, e in shipped.items() if e["record"] is None]
+    (result.failures if with_weights else result.notes).extend(missing)
+    result.notes.append("build the leaderboard again" if result.failures else f"{len(shipped)} networks as listed")
+    return [result]

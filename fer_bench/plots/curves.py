@@ -96,7 +96,12 @@ def _curve(axes: Axes, line: FloatArray, colour: str, alpha: float, width: float
 
 
 @drawing
-def calibration(probabilities: npt.ArrayLike, targets: npt.ArrayLike, after: npt.ArrayLike | None = None) -> Figure:
+def calibration(
+    probabilities: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    after: npt.ArrayLike | None = None,
+    design_effect: float = 1.0,
+) -> Figure:
     """How often the most probable class is right, by how sure the model was, and how often it was how sure.
 
     The bins are those of the calibration error; a whisker is a bin's 95% interval.
@@ -105,6 +110,7 @@ def calibration(probabilities: npt.ArrayLike, targets: npt.ArrayLike, after: npt
         probabilities: (N, K), N at least 1, rows that sum to 1.
         targets: (N,) integer labels.
         after: (N, K) for the same images after a correction such as temperature scaling.
+        design_effect: how many images count as one, see `stats.design_effect`.
     """
     from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter
 
@@ -121,7 +127,8 @@ def calibration(probabilities: npt.ArrayLike, targets: npt.ArrayLike, after: npt
         diagram = metrics.reliability(targets, given)
         full = diagram.count > 0
         x, y, n = diagram.confidence[full], diagram.accuracy[full], diagram.count[full]
-        ends = [stats.wilson_interval(round(right * size), size) for right, size in zip(y, n, strict=True)]
+        counted = n / design_effect
+        ends = [stats.wilson_interval(right * size, size) for right, size in zip(y, counted, strict=True)]
         upper.vlines(x, *zip(*ends, strict=True), color=colour, alpha=0.5 * alpha, linewidth=1)
         upper.plot(x, y, color=colour, alpha=alpha, linewidth=1.4, marker="o", markersize=4, markeredgewidth=0)
         text = f"{word}calibration error {as_percent(error, 1)}"

@@ -224,7 +224,7 @@ def _calibration(row: Row) -> tuple[str, str]:
     by_fold = row.runs[0].temperatures
     after = scoring.calibrated(arrays, by_fold) if by_fold else None
     drawn = plots.svg(
-        plots.calibration(probabilities, arrays["test_targets"], after),
+        plots.calibration(probabilities, arrays["test_targets"], after, row.design_effect),
         f"Calibration of {row.name} on the test images",
     )
     seed = f" Seed {row.first.seed}." if len(row.runs) > 1 else ""

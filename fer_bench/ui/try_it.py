@@ -654,7 +654,7 @@ def build(context: Context) -> gr.Dropdown:
         With `whole` the picture itself is one face.
         """
         try:
-            look = look_at(context, uploads.read(image), named(models) or default, whole)
+            look = look_at(context, uploads.read(image), named(models) or default, whole is True)
         except FerBenchError as error:
             raise gr.Error(messages.public(error, context.workspace), print_exception=False) from error
         for problem in look.problems.values():
