@@ -18,7 +18,7 @@ from conftest import MakeRecord, fake_dataset
 from fer_bench import cli, data, leaderboard, provenance, registry, stats
 from fer_bench.data import DatasetStatus, near_copies
 from fer_bench.errors import FerBenchError, UnknownNameError
-from fer_bench.leaderboard import rows, text
+from fer_bench.leaderboard import latency, rows, text
 from fer_bench.leaderboard.board import END, START
 from fer_bench.predict import Predictor
 from fer_bench.protocols import PROTOCOLS
@@ -337,9 +337,19 @@ def test_latency_is_measured_for_every_registered_network(
     board = by("model", built[built["protocol"] == "fer2013"])
     assert board["lin_shi"]["cpu_ms"] == measured["milliseconds"]["lin_shi"] > 0
     assert pd.isna(board["ranjan_1"]["cpu_ms"])
+    assert set(measured["multiply_adds"]) == set(measured["milliseconds"])
     (workspace.leaderboard / "latency.json").write_text('{"milliseconds": [1]}')
     with pytest.raises(FerBenchError, match=r"latency\.json: not a latency measurement"):
         leaderboard.build(workspace)
+
+
+def test_the_committed_latencies_are_of_the_networks_of_today() -> None:
+    """What is changed is to be measured again."""
+    measured = latency.read_latency(Workspace())
+    assert measured is not None
+    networks = {name: one for model in registry.list_models() for name, one in latency._networks(model).items()}
+    today = {name: provenance.network_cost(spec, 7, options)[1] for name, (spec, options) in networks.items()}
+    assert measured["multiply_adds"] == today and set(measured["milliseconds"]) == set(today)
 
 
 # verify
@@ -628,9 +638,9 @@ def test_verify_with_weights_predicts_again(
     assert ours.ok and "bit for bit" in ours.notes[-1]
     assert other.ok and other.notes[-1] == "no weights of this run here"
     shipped.write_bytes(shipped.read_bytes()[:-4] + bytes(4))
-    changed = "lin_shi.paper.safetensors is not as listed"
+    other_bytes = "lin_shi.paper.safetensors is not as listed"
     unknown = "no record is of lin_shi.paper.safetensors: its sha256 is in none"
-    assert failures(workspace, with_weights=True) == [changed, unknown]
+    assert failures(workspace, with_weights=True) == [other_bytes, unknown]
     leaderboard.build(workspace)
     assert failures(workspace, with_weights=True) == [unknown]
     assert failures(workspace) == [] and unknown in leaderboard.verify(workspace)[-1].notes

@@ -51,13 +51,14 @@ def measure_latency(workspace: Workspace, progress: Callable[[int, int, str], No
         progress: called with the number measured, the number of all and the name of the next.
 
     Returns:
-        {"cpu", "threads", "torch", "date", "milliseconds": {model or, with options, model.recipe: median}}.
+        {"cpu", "threads", "torch", "date", "milliseconds": {model or, with options, model.recipe: median},
+        "multiply_adds": {the same: those of the network that was measured}}.
     """
     import datetime
 
     import torch
 
-    from fer_bench.provenance import device_name
+    from fer_bench.provenance import device_name, network_cost
     from fer_bench.trainer import Compute
 
     names = {name: network for model in registry.list_models() for name, network in _networks(model).items()}
@@ -77,6 +78,7 @@ def measure_latency(workspace: Workspace, progress: Callable[[int, int, str], No
         "torch": torch.__version__,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "milliseconds": milliseconds,
+        "multiply_adds": {name: network_cost(spec, 7, options)[1] for name, (spec, options) in names.items()},
     }
     write_bytes(latency_path(workspace), json.dumps(result, indent=1).encode() + b"\n")
     return result
