@@ -134,10 +134,8 @@ def _predictor(path: Path, metadata: dict[str, Any], state: dict[str, Tensor], t
             f"{path}: weights of {spec.name} revision {metadata['model_revision']}, but the model is at "
             f"revision {spec.revision}; train it again"
         )
-    classes, normaliser = (
-        tuple(metadata.pop("classes")),
-        Normaliser(np.asarray(state["mean"]), np.asarray(state["std"])),
-    )
+    classes = tuple(metadata.pop("classes"))
+    normaliser = Normaliser(np.asarray(state["mean"]), np.asarray(state["std"]))
     if len({*classes} & {*DISPLAY_ORDER}) < len(classes):
         raise ValueError(f"classes {', '.join(map(str, classes))}: expected some of {', '.join(DISPLAY_ORDER)}")
     if (shape := (metadata["channels"], metadata["size"])) != (spec.channels, spec.size):
