@@ -23,6 +23,7 @@ from fer_bench import bench, data, leaderboard, registry, weights
 from fer_bench.bench import RunRequest, run
 from fer_bench.errors import FerBenchError
 from fer_bench.fit import Fitted, TrainingData, fit
+from fer_bench.labels import FER2013
 from fer_bench.models._estimators import ForestOnFeatures, LinearClassifier, NearestNeighbour, Qda
 from fer_bench.records import Workspace, read_arrays
 from fer_bench.trainer import Compute
@@ -45,7 +46,7 @@ def noise(per_class: tuple[int, ...], seed: int = 0) -> TrainingData:
     images = rng.integers(0, 200, (len(targets), 48, 48), dtype=np.uint8)
     for image, target in zip(images, targets, strict=True):
         image[6 * target : 6 * target + 6, :20] += 20
-    return TrainingData(images, targets, images[::-1], targets[::-1], tuple("abcdefg"))
+    return TrainingData(images, targets, images[::-1], targets[::-1], FER2013.classes)
 
 
 def fitted(name: str, given: TrainingData) -> Fitted:
