@@ -236,14 +236,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, ANY_FLOAT]) -> None:
-    """Write a compressed .npz whole or not at all."""
-    with replacing(path) as temporary:
-        _save(temporary, arrays)
-
-
-def _save(path: Path, arrays: Mapping[str, ANY_FLOAT]) -> None:
-    with path.open("wb") as file:
+def write_arrays(path: Path, arrays: Mapping[str, ANY_FLOAT], displacing: Path | None = None) -> None:
+    """Write a compressed .npz whole or not at all; `displacing` as in `replacing`."""
+    with replacing(path, displacing) as temporary, temporary.open("wb") as file:
         # mypy takes the arrays for `allow_pickle`, which numpy before 2.1 would store as one of them.
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -270,8 +265,7 @@ def write_record(path: Path, record: RunRecord, arrays: Mapping[str, ANY_FLOAT])
     text = json.dumps(record.model_dump(mode="json"), indent=1)
     with replacing(path) as waiting:
         waiting.write_bytes(text.encode() + b"\n")
-        with replacing(path.with_suffix(".npz"), displacing=path) as temporary:
-            _save(temporary, arrays)
+        write_arrays(path.with_suffix(".npz"), arrays, displacing=path)
 
 
 def read_record(path: Path) -> RunRecord:
