@@ -254,7 +254,7 @@ def test_an_untrained_transformer_changes_nothing() -> None:
         torch.testing.assert_close(transformer(x), x, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("stride", "side"), [(1, 6), (2, 3)])
+@pytest.mark.parametrize(("stride", "side"), [(1, 6), (2, 3), (4, 2)])
 def test_resnet_stem(stride: int, side: int) -> None:
     network = registry.create_model("resnet18", stem_stride=stride)
     features = network.forward_features(torch.rand(1, 1, 48, 48))  # type: ignore[operator]

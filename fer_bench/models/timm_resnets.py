@@ -8,9 +8,9 @@ frozen network's running statistics are frozen too; here they are.
 
 `resnet18`, `resnet50`, `resnet101`: ours. The ImageNet stem would leave 12x12 of a 48-pixel face, so a 3x3
 convolution takes its place and the first pooling goes. With `stem_stride` 2 the stages see 24, 12, 6 and 3
-pixels; 1 doubles them and costs four times as much. By `benchmarks/stems.py` resnet18 is right on 39.0% of
-PublicTest after one epoch with 2 and on 29.3% with 1; with 2 after four, the same arithmetic, on 51.2%. 2 is the
-default.
+pixels; 1 doubles them and costs four times as much; 4 halves them, by that pooling, and is what a processor can train
+of `resnet50`. By `benchmarks/stems.py` resnet18 is right on 39.0% of PublicTest after one epoch with 2 and on 29.3%
+with 1; with 2 after four, the same arithmetic, on 51.2%. 2 is the default.
 """
 
 from __future__ import annotations
@@ -25,28 +25,29 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def _build_small(name: str, num_classes: int, stem_stride: Literal[1, 2]) -> nn.Module:
+def _build_small(name: str, num_classes: int, stem_stride: Literal[1, 2, 4]) -> nn.Module:
     import timm
     from torch import nn
 
     network: nn.Module = timm.create_model(name, in_chans=1, num_classes=num_classes)
-    network.conv1 = nn.Conv2d(1, 64, 3, stride=stem_stride, padding=1, bias=False)
+    network.conv1 = nn.Conv2d(1, 64, 3, stride=min(stem_stride, 2), padding=1, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")  # as timm's other kernels
-    network.maxpool = nn.Identity()
+    if stem_stride < 4:
+        network.maxpool = nn.Identity()
     return network
 
 
-def build_resnet18(num_classes: int = 7, *, stem_stride: Literal[1, 2] = 2) -> nn.Module:
+def build_resnet18(num_classes: int = 7, *, stem_stride: Literal[1, 2, 4] = 2) -> nn.Module:
     """(N, 1, 48, 48) -> (N, num_classes) logits."""
     return _build_small("resnet18", num_classes, stem_stride)
 
 
-def build_resnet50(num_classes: int = 7, *, stem_stride: Literal[1, 2] = 2) -> nn.Module:
+def build_resnet50(num_classes: int = 7, *, stem_stride: Literal[1, 2, 4] = 2) -> nn.Module:
     """(N, 1, 48, 48) -> (N, num_classes) logits."""
     return _build_small("resnet50", num_classes, stem_stride)
 
 
-def build_resnet101(num_classes: int = 7, *, stem_stride: Literal[1, 2] = 2) -> nn.Module:
+def build_resnet101(num_classes: int = 7, *, stem_stride: Literal[1, 2, 4] = 2) -> nn.Module:
     """(N, 1, 48, 48) -> (N, num_classes) logits."""
     return _build_small("resnet101", num_classes, stem_stride)
 
@@ -136,8 +137,9 @@ def _transfers(**model_options: Any) -> tuple[Recipe, ...]:
     return (all_of_it, on_faces, frozen)
 
 
-# resnet18's other recipe is what a processor manages in two hours; these want a GPU.
-DEEP = modern(epochs=40, lr=2e-3, mixup=0.1)
+# What two cores of a processor manage in two hours, as resnet18's; resnet101 wants a GPU.
+FIFTY = modern(epochs=10, lr=2e-3, mixup=0.1, augmentation="modern_light", stem_stride=4)
+HUNDRED = modern(epochs=40, lr=2e-3, mixup=0.1)
 
 
 def _small(
@@ -186,8 +188,8 @@ SPECS: tuple[ModelSpec, ...] = (
         _transfers(**RECORD.model_options),
         RECORD.name,
     ),
-    _small("resnet50", "ResNet-50", 23_513_543, (DEEP,), _transfers(), DEEP.name),
-    _small("resnet101", "ResNet-101", 42_505_671, (DEEP,), _transfers(), DEEP.name),
+    _small("resnet50", "ResNet-50", 23_513_543, (FIFTY,), _transfers(**FIFTY.model_options), FIFTY.name),
+    _small("resnet101", "ResNet-101", 42_505_671, (HUNDRED,), _transfers(), HUNDRED.name),
     _large("resnet18_224", "ResNet-18", 11_180_103, 29.03, 42.97),
     _large("resnet50_224", "ResNet-50", 23_522_375, 34.07, 44.74),
     _large("resnet101_224", "ResNet-101", 42_514_503, 34.67, 41.93),
