@@ -546,7 +546,7 @@ def _assemble(
             type=torch.device(compute.device).type,
             name=THEN.join(devices),
             threads=threads,
-            precision="bfloat16 autocast" if compute.bf16 else "float32",
+            precision=compute.precision,
         ),
         finished=now(),
         pretrained=recipe.pretrained,

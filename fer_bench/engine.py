@@ -22,12 +22,16 @@ from fer_bench.records import THEN, RunRecord, Workspace, list_records, read_rec
 from fer_bench.specs import ModelSpec, Recipe
 from fer_bench.trainer import Compute
 
-# What a thread of a recent server processor trains, in multiply-adds a second, where no record says better.
-MULTIPLY_ADDS_PER_S = 50e9
+# What a thread of a server processor trains, in multiply-adds a second, where no record says better.
+MULTIPLY_ADDS_PER_S = {"bfloat16 autocast": 50e9, "float32": 12.5e9}
 # A training step costs about three forward passes; predicting every view of the test part is another dozen each.
 STEP_COST = 3
 # An estimator's fit, in products of all images' covariance: LDA's decomposition and some hundred steps of L-BFGS alike.
 FIT_COST = 20
+
+
+# Multiply-adds of images trained in a second, by a thread or by a GPU: by model, kind of device and precision.
+Rates = dict[tuple[str, str, str], float]
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def _plan_one(
     missing: str,
     compute: Compute,
     loaded: dict[str, FaceDataset | str],
-    rates: dict[tuple[str, str], float],
+    rates: Rates,
     say: Callable[[str], None] | None,
     fetch: bool,
 ) -> PlanItem:
@@ -170,10 +174,10 @@ def _no_download(
     return refuse
 
 
-def _measured_rates(workspace: Workspace) -> dict[tuple[str, str], float]:
-    """Multiply-adds of images a second by (model, kind of device), from the records there are.
+def _measured_rates(workspace: Workspace) -> Rates:
+    """The rates of the records there are.
 
-    By a recipe's options a model may cost several times as much as by another's.
+    In multiply-adds, as by a recipe's options a model may cost several times as much as by another's.
     """
     rates = {}
     for path in list_records(workspace):
@@ -185,7 +189,10 @@ def _measured_rates(workspace: Workspace) -> dict[tuple[str, str], float]:
             continue  # its epochs' pace is that of two devices
         seen = [row["images_per_s"] for fold in record.folds for row in fold.history if "images_per_s" in row]
         if seen:
-            rates[record.model, record.device.type] = record.multiply_adds * sum(seen) / len(seen)
+            device = record.device
+            pace = record.multiply_adds * sum(seen) / len(seen)
+            threads = max(device.threads) if device.type == "cpu" else 1
+            rates[record.model, device.type, device.precision] = pace / threads
     return rates
 
 
@@ -194,11 +201,13 @@ def _estimate(
     recipe: Recipe,
     dataset: FaceDataset,
     compute: Compute,
-    rates: dict[tuple[str, str], float],
+    rates: Rates,
 ) -> float:
     spec = request.spec
     folds = bench.folds_for(request, dataset, get_protocol(request.protocol))
-    pace = MULTIPLY_ADDS_PER_S * compute.threads
+    kind = compute.device.partition(":")[0]
+    threads = compute.threads if kind == "cpu" else 1
+    pace = MULTIPLY_ADDS_PER_S[compute.precision] * threads
     images = fits = 0.0
     for fold in folds:
         if recipe.batch_size is None:
@@ -213,7 +222,8 @@ def _estimate(
     if not images:
         return fits / pace
     _, multiply_adds = _cost(spec, recipe)
-    rate = rates.get((spec.name, compute.device.partition(":")[0]), pace / STEP_COST)
+    measured = rates.get((spec.name, kind, compute.precision))
+    rate = pace / STEP_COST if measured is None else measured * threads
     return images * multiply_adds / rate + fits / pace
 
 

@@ -41,6 +41,11 @@ class Compute:
     workers: int = 0
     bf16: bool = False
 
+    @property
+    def precision(self) -> str:
+        """As a record states it."""
+        return "bfloat16 autocast" if self.bf16 else "float32"
+
     @classmethod
     def detect(cls, device: str | None = None, threads: int = 1) -> Compute:
         """The best use of what is there."""

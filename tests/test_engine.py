@@ -232,19 +232,20 @@ def test_slots_share_the_cores() -> None:
     assert engine.slots(CPU, cores * 2).threads == 1
 
 
-def test_a_run_of_two_devices_says_nothing_of_the_pace_of_one(workspace: Workspace, make_record: MakeRecord) -> None:
+def test_what_records_say_of_the_pace(workspace: Workspace, make_record: MakeRecord) -> None:
     history = [{"epoch": 1, "seconds": 1.0, "images_per_s": 50_000.0}]
 
-    def rates(name: str) -> dict[tuple[str, str], float]:
+    def rates(**device: object) -> engine.Rates:
         record = make_record(workspace, "lin_shi")
         folds = [fold.model_copy(update={"history": history}).model_dump() for fold in record.folds]
-        device = record.device.model_copy(update={"name": name}).model_dump()
-        make_record(workspace, "lin_shi", folds=folds, device=device)
+        make_record(workspace, "lin_shi", folds=folds, device=record.device.model_copy(update=device).model_dump())
         return engine._measured_rates(workspace)
 
-    cost = make_record(workspace, "lin_shi").multiply_adds
-    assert rates("A processor") == {("lin_shi", "cpu"): 50_000.0 * cost}
-    assert rates("A GPU then A processor") == {}
+    pace = 50_000.0 * make_record(workspace, "lin_shi").multiply_adds
+    assert rates() == {("lin_shi", "cpu", "float32"): pace}
+    assert rates(threads=[2]) == {("lin_shi", "cpu", "float32"): pace / 2}
+    assert rates(type="cuda", precision="bfloat16 autocast") == {("lin_shi", "cuda", "bfloat16 autocast"): pace}
+    assert rates(name="A GPU then A processor") == {}  # of two devices it says nothing of the pace of one
 
 
 def test_runs_that_need_each_other_are_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
