@@ -244,7 +244,8 @@ def published_name(workspace: Workspace, name: str) -> str:
         if recipe:
             registry.get_spec(model).recipe(recipe, "fer2013")
         raise FerBenchError(f"no weights of {name} are shipped: {how_to_get(workspace, name)}")
-    raise UnknownNameError("model", name, {*shipped, *registry.list_models()})
+    known = {row.rpartition(".")[0] for row in shipped}
+    raise UnknownNameError("model", name, shipped if recipe else known or registry.list_models())
 
 
 def how_to_get(workspace: Workspace, name: str) -> str:

@@ -395,8 +395,9 @@ def test_compare_bars_marks_the_one_that_differs() -> None:
     happy, sad = (("happy", "sad"), [0.9, 0.1]), (("sad", "contempt"), [0.8, 0.2])
     text = plots.compare_bars({"a": happy, "b": happy, "c.paper": sad})
     assert "The models differ: 2 say happy, 1 says sad." in text
-    heads = re.findall(r'<th scope="col">(.*?)</th>', text)
-    assert ["differs" in head for head in heads] == [False, False, True]
+    heads = re.findall(r'<th scope="col" style="width: (.*?)%">(.*?)</th>', text)
+    assert ["differs" in head for _, head in heads] == [False, False, True]
+    assert {width for width, _ in heads} == {"33.0"}  # so that bars can be compared across models
     assert text.count("not a class of this model") == 3  # contempt of a and b, happy of c
     assert plots.compare_bars({"a": happy, "b": sad}).count("fb-differs") == 2
     agreed = plots.compare_bars({"a": happy, "b": happy})

@@ -398,6 +398,9 @@ def test_predict_finds_faces(
     assert "finder" in captured.err and "finds what it is told" in captured.err
     assert [(line["face"], line["x"]) for line in table(out.read_text())] == [("1", "5.0"), ("2", "20.0")]
     assert ", face 2: " in captured.out
+    model = MODEL.partition(".")[0]
+    assert cli.main(["predict", str(album / "one.png"), "--whole", "--model", model]) == 0
+    assert capsys.readouterr().err == f"model: {weights.published_name(Workspace(), model)}\n"
     monkeypatch.setattr(faces, "find_detector", lambda: finder())
     assert predict(album / "one.png", "--csv", out) == 0
     assert [line["note"] for line in table(out.read_text())] == ["no face"]

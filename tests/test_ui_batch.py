@@ -47,7 +47,7 @@ def test_summary_counts_pictures_faces_and_failures() -> None:
         BatchRow("<b>.png", None, note="not a readable image"),
     ]
     text = batch.summarise(rows)
-    for part in ("2 pictures", "2 faces", "1 without a face", "1 could not be read", "happy 2"):
+    for part in ("2 pictures", "2 faces", "1 without a face", "1 file could not be read", "happy 2"):
         assert part in text
     none = "\N{EN DASH}"
     assert shown(rows) == [

@@ -20,7 +20,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from fer_bench import faces, registry, weights
+from fer_bench import explain, faces, registry, weights
 from fer_bench.data import synthetic
 from fer_bench.data.dataset import UInt8Array
 from fer_bench.faces import Face
@@ -183,6 +183,14 @@ def test_answers_carry_the_result_as_json(context: Context, photo: UInt8Array) -
     assert try_it.answers(context, try_it.look_at(context, np.zeros_like(photo), MODELS)) == ""
 
 
+def test_a_heat_without_a_place_says_so(context: Context, photo: UInt8Array, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explain, "grad_cam", lambda *_: np.zeros((12, 12), np.float32))
+    look = try_it.look_at(context, photo, MODELS[:1])
+    try_it.add_heats(context, look)
+    assert look.reading is not None
+    assert f"no place in the crop speaks for {look.reading.opinions[0].top}" in look.heats[1, MODELS[0]]
+
+
 def test_heat_comes_second_and_stays(context: Context, photo: UInt8Array) -> None:
     look = try_it.look_at(context, photo, MODELS[:1])
     assert "fb-pending" in try_it.answers(context, look)
@@ -232,6 +240,9 @@ def test_without_a_board_the_manifest_says_which_is_best(tmp_path: Path) -> None
     (tmp_path / "weights" / "manifest.json").write_text(json.dumps(manifest))
     assert [choice.label for choice in context.choices] == ["c.paper · 60.5%", "a.paper · 40.0%", "b.paper"]
     assert context.default == context.choices[0]
+    assert context.measures == "accuracy on FER2013, time for a face"
+    (tmp_path / "leaderboard" / "latency.json").write_text('{"cpu": "A CPU", "milliseconds": {}}')
+    assert Context(context.workspace).measures == "accuracy on FER2013, time for a face on one core (A CPU)"
     (tmp_path / "weights" / "manifest.json").write_text("{")
     assert [choice.name for choice in Context(context.workspace).choices] == ["a.paper", "b.paper", "c.paper"]
 
@@ -335,8 +346,13 @@ def test_the_api_decodes_as_everything_else_does(client: Client, tmp_path: Path,
         path.write_bytes(content)
         with pytest.raises(AppError, match=rf"^{name}: "):
             client.predict(handle_file(path), MODELS, api_name="/predict")
-    with pytest.raises(AppError, match="unknown model 'lin_shy': did you mean"):
-        client.predict(handle_file(turned), ["lin_shy"], api_name="/predict")
+    for name, problem in {
+        "lin_shy": "'lin_shy': did you mean 'lin_shi'",
+        "lin_shy.paper": "'lin_shy.paper': did you mean 'lin_shi.paper'",
+        "xyz": "'xyz': known: attentional_cnn, lin_shi",
+    }.items():
+        with pytest.raises(AppError, match=f"unknown model {problem}"):
+            client.predict(handle_file(turned), [name], api_name="/predict")
 
 
 def test_predict_is_all_the_api_there_is(client: Client) -> None:

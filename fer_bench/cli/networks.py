@@ -93,6 +93,8 @@ def classify(options: argparse.Namespace) -> int:
         raise FerBenchError(f"{options.csv}: a folder; --csv takes a file's name")
     if options.csv is not None and options.csv.resolve() in {path.resolve() for path in options.paths}:
         raise FerBenchError(f"{options.csv}: is to be read, and --csv would write over it; give another name")
+    if name != options.model:
+        print(f"model: {name}", file=sys.stderr)
     detector = None if options.whole else faces.find_detector()
     if detector is not None:
         print(f"faces: {detector.name} ({detector.note})", file=sys.stderr)

@@ -181,9 +181,10 @@ def compare_bars(opinions: Mapping[str, tuple[Sequence[str], npt.ArrayLike]]) ->
     tops = {model: max(table, key=lambda name: table[name]) for model, table in tables.items()}
     (winner, votes), *others = Counter(tops.values()).most_common() or [("", 0)]
     agreed = winner if not others or others[0][1] < votes else ""
+    width = 99 / max(len(tops), 1)  # alike, so that bars can be compared across models
     heads = "".join(
-        f'<th scope="col">{_breakable(model)}<span class="fb-says" style="--fb-class: var(--fb-{top})">'
-        f'<span class="fb-dot"></span>{top}'
+        f'<th scope="col" style="width: {width:.1f}%">{_breakable(model)}'
+        f'<span class="fb-says" style="--fb-class: var(--fb-{top})"><span class="fb-dot"></span>{top}'
         + ("" if top == agreed else '<span class="fb-differs">differs</span>')
         + "</span></th>"
         for model, top in tops.items()

@@ -226,7 +226,7 @@ def _cell(kind: str, shown: str) -> str:
 
 
 def summarise(rows: Sequence[BatchRow]) -> str:
-    """What came out, in two sentences."""
+    """What came out, in a few sentences."""
     pictures_read = len({(row.file, row.seconds) for row in rows if row.opinion is not None or row.note == NO_FACE})
     tops = Counter(_expression(row) for row in rows if row.opinion is not None)
     faceless = sum(row.note == NO_FACE for row in rows)
@@ -234,11 +234,13 @@ def summarise(rows: Sequence[BatchRow]) -> str:
     parts = [_many(pictures_read, "picture"), _many(tops.total(), "face")]
     if faceless:
         parts.append(f"{faceless} without a face")
-    if failed:
-        parts.append(f"{failed} could not be read")
-    counts = ", ".join(f"{name} {tops[name]}" for name in DISPLAY_ORDER if tops[name])
-    more = f" The table shows the first {SHOWN} of {len(rows)} rows; the CSV has all." if len(rows) > SHOWN else ""
-    return f"{', '.join(parts)}. {counts}.{more}" if counts else f"{', '.join(parts)}.{more}"
+    sentences = [
+        ", ".join(parts),
+        ", ".join(f"{name} {tops[name]}" for name in DISPLAY_ORDER if tops[name]),
+        f"{_many(failed, 'file')} could not be read" if failed else "",
+        f"The table shows the first {SHOWN} of {len(rows)} rows; the CSV has all" if len(rows) > SHOWN else "",
+    ]
+    return " ".join(f"{sentence}." for sentence in sentences if sentence)
 
 
 def _many(number: int, noun: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fer_bench import faces, leaderboard, registry, weights
 from fer_bench.errors import FerBenchError
 from fer_bench.leaderboard.board import manifest_path
+from fer_bench.leaderboard.latency import read_latency
 from fer_bench.leaderboard.text import milliseconds
 from fer_bench.predict import Predictor
 from fer_bench.records import Workspace, read_record
@@ -97,6 +98,15 @@ class Context:
         """The most accurate of those that are quick enough to be used live; None if nothing is shipped."""
         quick = [c for c in self.choices if c.milliseconds is not None and c.milliseconds <= QUICK_MS]
         return next(iter(quick or self.choices), None)
+
+    @cached_property
+    def measures(self) -> str:
+        """What the picker says of each network, and on what processor its time was measured."""
+        try:
+            measured = read_latency(self.workspace)
+        except FerBenchError:
+            measured = None
+        return "accuracy on FER2013, time for a face" + (f" on one core ({measured.get('cpu')})" if measured else "")
 
     def untrained(self) -> list[tuple[str, str]]:
         """Models that can't be picked: the name, and why not or the command that trains it."""

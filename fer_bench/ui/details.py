@@ -213,7 +213,9 @@ def _curves(row: Row) -> tuple[str, str]:
     several = f"{len(histories)} trainings (folds, seeds) thinly, their mean boldly. " if len(histories) > 1 else ""
     kept = sorted({fold.epoch for record in row.records for fold in record.folds})
     which = f"Epoch {kept[0]}" if len(kept) == 1 else f"Epochs {kept[0]} to {kept[-1]}"
-    return drawn, f"{several}{which} predicted the test images."
+    mixup = row.first.recipe.get("mixup")
+    blended = " It trained on images blended in pairs (mixup): its accuracy there is low." if mixup else ""
+    return drawn, f"{several}{which} predicted the test images.{blended}"
 
 
 def _calibration(row: Row) -> tuple[str, str]:

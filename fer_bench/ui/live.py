@@ -361,7 +361,7 @@ def build(context: Context) -> gr.Dropdown:
     model = gr.Dropdown(
         [(choice.label, choice.name) for choice in context.choices],
         value=default,
-        label="Model: accuracy on FER2013, time for a face",
+        label=f"Model: {context.measures}",
         elem_id="fb-live-model",
     )
     camera = Camera(context)

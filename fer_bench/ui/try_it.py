@@ -43,6 +43,7 @@ TINY = 24
 MAPS = 32
 WAITING = "Drop, paste or take a photo, or click an example: every model you pick says what it sees in each face."
 DRAWINGS = "A portrait and drawings. No model was trained on drawings: they are often misread."
+MISSED = " YuNet, which finds more faces, is not available here: `FER_BENCH_YUNET` names its file, see the README."
 WHOLE, FIND = "Use the whole picture", "Find faces in it"
 NO_MODELS = "No trained network is here yet. What is below trains one; then start the app again."
 
@@ -76,6 +77,7 @@ CSS = """
 .fb-model p { margin: 0 0 0.4rem; }
 .fb-model .fb-quiet, .fb-model .fb-warning { font-size: 0.8rem; }
 .fb-pair { display: flex; gap: 6px; }
+.fb-pair .fb-figure { flex: 0 0 var(--fb-side); }
 .fb-figure { margin: 0; }
 .fb-figure img, .fb-pending { width: 100%; border-radius: 4px; margin: 0; }
 .fb-looks img, .fb-pending { width: var(--fb-side); height: var(--fb-side); object-fit: contain; }
@@ -240,7 +242,7 @@ def remark(look: Look, detector: Detector) -> str:
     """What was found and how, and for those who hear the page what the models say."""
     found = look.recognition
     count = len(found.readings)
-    weaker = "" if detector.name == YuNet.name else " YuNet, which finds more faces, is not available here."
+    weaker = "" if detector.name == YuNet.name else MISSED
     if not count:
         return messages.warning(
             f"{found.detector} found no face here.{weaker} Is the picture one face? Then take it whole."
@@ -327,10 +329,11 @@ def _heat(predictor: Predictor, crop: UInt8Array, opinion: Opinion) -> str:
         heat = explain.grad_cam(predictor, fed, opinion.classes.index(opinion.top))
     except FerBenchError:
         return _blank("none: it has no convolution")
+    if not heat.any():
+        return _blank(f"none: no place in the crop speaks for {opinion.top}")
     heat = cast(Any, cv2.resize(heat, (CROP, CROP), interpolation=cv2.INTER_LINEAR))
     square = cast(UInt8Array, cv2.resize(crop, (CROP, CROP), interpolation=cv2.INTER_AREA))
-    caption = "Grad-CAM" if heat.any() else "Grad-CAM: nothing"
-    return _figure(explain.overlay(square, heat), f"Where {opinion.model} sees {opinion.top}", caption)
+    return _figure(explain.overlay(square, heat), f"Where {opinion.model} sees {opinion.top}", "Grad-CAM")
 
 
 def _blank(text: str) -> str:
@@ -537,7 +540,7 @@ def build(context: Context) -> gr.Dropdown:
                 [(choice.label, choice.name) for choice in context.choices],
                 value=default,
                 multiselect=True,
-                label="Models: accuracy on FER2013, time for a face",
+                label=f"Models: {context.measures}",
                 elem_id="fb-try-models",
             )
         with gr.Column(scale=3, min_width=300):
