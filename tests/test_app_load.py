@@ -17,7 +17,7 @@ from gradio_client import Client, handle_file
 from fer_bench import ui
 from fer_bench.pictures import read_picture
 from fer_bench.ui.context import Context
-from fer_bench.ui.try_it import look_at
+from fer_bench.ui.look import look_at
 
 VISITORS, PICTURES = 20, 10
 GROWTH = 200 * 2**20  # bytes; one leaked photo an answer would be 157 MB more than this in the second round

@@ -30,9 +30,9 @@ from fer_bench.predict import Predictor
 from fer_bench.recognition import Opinion, recognise
 from fer_bench.records import Workspace
 from fer_bench.transforms import Normaliser
-from fer_bench.ui import messages, try_it
+from fer_bench.ui import answers, messages, try_it
 from fer_bench.ui.context import Context
-from fer_bench.ui.try_it import Look
+from fer_bench.ui.look import LARGEST, SMALLEST, Look, ask_others, face_at, look_at, select, shown
 
 MODELS = ["attentional_cnn.paper", "lin_shi.paper"]
 # In widths of a picture; the second lies on the first.
@@ -95,13 +95,13 @@ def png(picture: UInt8Array, **options: Any) -> bytes:
 
 
 def test_other_models_answer_for_the_same_faces(context: Context, photo: UInt8Array) -> None:
-    look = replace(try_it.look_at(context, photo, MODELS[:1]), selected=2)
+    look = replace(look_at(context, photo, MODELS[:1]), selected=2)
     assert isinstance(context.detector, Marks)
     calls = context.detector.calls
-    other = try_it.ask_others(context, look, MODELS)
+    other = ask_others(context, look, MODELS)
     assert context.detector.calls == calls
     assert other.selected == 2
-    fresh = try_it.look_at(context, photo, MODELS)
+    fresh = look_at(context, photo, MODELS)
     for answer, expected in zip(other.recognition.readings, fresh.recognition.readings, strict=True):
         assert answer.face == expected.face
         assert [opinion.model for opinion in answer.opinions] == MODELS
@@ -111,7 +111,7 @@ def test_other_models_answer_for_the_same_faces(context: Context, photo: UInt8Ar
 
 
 def test_other_models_answer_for_the_same_whole_picture(context: Context, photo: UInt8Array) -> None:
-    look = try_it.ask_others(context, try_it.look_at(context, photo, [], whole=True), MODELS)
+    look = ask_others(context, look_at(context, photo, [], whole=True), MODELS)
     [reading] = look.recognition.readings
     assert reading.face is None
     assert len(reading.opinions) == 2
@@ -122,43 +122,43 @@ def test_other_models_answer_for_the_same_whole_picture(context: Context, photo:
 def test_faces_are_selected_by_number_and_by_a_click(context: Context, photo: UInt8Array, width: int) -> None:
     size = (width, width * 2 // 3)
     picture = np.asarray(Image.fromarray(photo).resize(size))
-    look = try_it.look_at(context, picture, MODELS)
-    shown = try_it.shown(look)
-    assert try_it.SMALLEST <= max(shown.shape) <= try_it.LARGEST
-    assert try_it.face_at(look, -1, -1) is None
+    look = look_at(context, picture, MODELS)
+    page = shown(look)
+    assert SMALLEST <= max(page.shape) <= LARGEST
+    assert face_at(look, -1, -1) is None
     for number, (x, y, w, h) in enumerate(BOXES, start=1):
-        middle = (x + w / 2) * shown.shape[1], (y + h / 2) * shown.shape[1]
-        assert try_it.face_at(look, *middle) == (2 if number == 1 else number)
-        assert try_it.select(look, number).reading == look.recognition.readings[number - 1]
-    assert try_it.face_at(look, 0.12 * shown.shape[1], 0.5 * shown.shape[1]) == 1
-    assert try_it.select(look, 4) == try_it.select(look, 0) == look
-    assert not np.array_equal(shown, try_it.shown(try_it.select(look, 3)))
+        middle = (x + w / 2) * page.shape[1], (y + h / 2) * page.shape[1]
+        assert face_at(look, *middle) == (2 if number == 1 else number)
+        assert select(look, number).reading == look.recognition.readings[number - 1]
+    assert face_at(look, 0.12 * page.shape[1], 0.5 * page.shape[1]) == 1
+    assert select(look, 4) == select(look, 0) == look
+    assert not np.array_equal(page, shown(select(look, 3)))
 
 
 def test_the_remark_says_what_was_found_and_by_what(context: Context, photo: UInt8Array) -> None:
     blank = np.zeros_like(photo)
 
     def remark(look: Look) -> str:
-        return try_it.remark(look, context.detector)
+        return answers.remark(look, context.detector)
 
-    assert "Marks found no face" in remark(try_it.look_at(context, blank, MODELS))
-    whole = remark(try_it.look_at(context, blank, MODELS, whole=True))
+    assert "Marks found no face" in remark(look_at(context, blank, MODELS))
+    whole = remark(look_at(context, blank, MODELS, whole=True))
     assert "whole picture" in whole
     assert "stretched from 300x200 to a square" in whole
-    assert "stretched" not in remark(try_it.look_at(context, blank[:, :200], MODELS, whole=True))
-    several = remark(try_it.look_at(context, photo, MODELS))
+    assert "stretched" not in remark(look_at(context, blank[:, :200], MODELS, whole=True))
+    several = remark(look_at(context, photo, MODELS))
     assert "3 faces, found by Marks" in several
     assert "YuNet, which finds more faces, is not available here" in several
-    said = try_it.look_at(context, photo, MODELS).recognition.readings[1].opinions
-    chosen = remark(try_it.select(try_it.look_at(context, photo, MODELS), 2))
+    said = look_at(context, photo, MODELS).recognition.readings[1].opinions
+    chosen = remark(select(look_at(context, photo, MODELS), 2))
     assert all(f"{opinion.model} says {opinion.top}" in chosen for opinion in said)
 
 
 def test_a_face_of_a_few_pixels_is_no_face_to_trust(context: Context, photo: UInt8Array) -> None:
     said = "too few to trust"
-    assert said not in try_it.remark(try_it.look_at(context, photo, MODELS), context.detector)
-    small = try_it.look_at(context, photo[::12, ::12], MODELS, whole=True)
-    assert "Face 1 has 17 pixels a side, too few to trust" in try_it.remark(small, context.detector)
+    assert said not in answers.remark(look_at(context, photo, MODELS), context.detector)
+    small = look_at(context, photo[::12, ::12], MODELS, whole=True)
+    assert "Face 1 has 17 pixels a side, too few to trust" in answers.remark(small, context.detector)
 
 
 def test_answers_show_every_class_in_the_fixed_order(context: Context, photo: UInt8Array) -> None:
@@ -167,60 +167,60 @@ def test_answers_show_every_class_in_the_fixed_order(context: Context, photo: UI
         for name, classes in (("one", CKPLUS.classes), ("two", FER2013.classes[::-1]))
     ]
     rows = r'<th scope="row">(\w+)</th>'
-    alone = re.findall(rows, try_it.bars(opinions[:1]))
+    alone = re.findall(rows, answers.bars(opinions[:1]))
     assert alone == [name for name in DISPLAY_ORDER if name in CKPLUS.classes]
-    assert re.findall(rows, try_it.bars(opinions)) == list(DISPLAY_ORDER)
+    assert re.findall(rows, answers.bars(opinions)) == list(DISPLAY_ORDER)
 
 
 def test_answers_carry_the_result_as_json(context: Context, photo: UInt8Array) -> None:
-    look = try_it.look_at(context, photo, MODELS)
-    page = try_it.answers(context, look)
+    look = look_at(context, photo, MODELS)
+    page = answers.html(context, look)
     saved = re.search(r'download="fer_bench.json" href="data:application/json;base64,([^"]+)"', page)
     assert saved is not None
     assert json.loads(base64.b64decode(saved[1])) == look.recognition.to_dict()
     assert page.count("<h2>") == 2
-    assert "Pick a model" in try_it.answers(context, try_it.look_at(context, photo, []))
-    assert try_it.answers(context, try_it.look_at(context, np.zeros_like(photo), MODELS)) == ""
+    assert "Pick a model" in answers.html(context, look_at(context, photo, []))
+    assert answers.html(context, look_at(context, np.zeros_like(photo), MODELS)) == ""
 
 
 def test_a_heat_without_a_place_says_so(context: Context, photo: UInt8Array, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain, "grad_cam", lambda *_: np.zeros((12, 12), np.float32))
-    look = try_it.look_at(context, photo, MODELS[:1])
-    try_it.add_heats(context, look)
+    look = look_at(context, photo, MODELS[:1])
+    answers.add_heats(context, look)
     assert look.reading is not None
     assert f"no place in the crop speaks for {look.reading.opinions[0].top}" in look.heats[1, MODELS[0]]
 
 
 def test_heat_comes_second_and_stays(context: Context, photo: UInt8Array) -> None:
-    look = try_it.look_at(context, photo, MODELS[:1])
-    assert "fb-pending" in try_it.answers(context, look)
-    more = try_it.ask_others(context, look, MODELS)
-    try_it.add_heats(context, look)  # late: the visitor has picked another model since
+    look = look_at(context, photo, MODELS[:1])
+    assert "fb-pending" in answers.html(context, look)
+    more = ask_others(context, look, MODELS)
+    answers.add_heats(context, look)  # late: the visitor has picked another model since
     assert set(look.heats) == {(1, MODELS[0])}
-    assert try_it.answers(context, more).count("fb-pending") == 1
+    assert answers.html(context, more).count("fb-pending") == 1
     first = look.heats[1, MODELS[0]]
-    third = try_it.select(more, 3)
-    try_it.add_heats(context, third)
+    third = select(more, 3)
+    answers.add_heats(context, third)
     assert set(more.heats) == {(1, MODELS[0]), (3, MODELS[0]), (3, MODELS[1])}
     assert more.heats[1, MODELS[0]] is first
-    assert "fb-pending" not in try_it.answers(context, third)
+    assert "fb-pending" not in answers.html(context, third)
 
 
 def test_a_model_that_fails_does_so_in_its_own_place(context: Context, photo: UInt8Array, tmp_path: Path) -> None:
     own = Context(Workspace(tmp_path))
     publish(own.workspace, MODELS[1])
     (own.workspace.weights / f"{MODELS[0]}.safetensors").write_bytes(b"nonsense")
-    look = try_it.look_at(own, photo, MODELS)
+    look = look_at(own, photo, MODELS)
     assert look.models == tuple(MODELS) and set(look.problems) == {MODELS[0]}
     assert [opinion.model for opinion in look.recognition.readings[0].opinions] == MODELS[1:]
-    page = try_it.answers(own, look)
+    page = answers.html(own, look)
     bad, good = (page.index(name.replace(".", ".<wbr>")) for name in MODELS)
     assert bad < page.index("fb-warning") < good < page.index("What lin_shi.paper is fed")
     assert f"weights/{MODELS[0]}.safetensors" in page and str(tmp_path) not in page
-    alone = try_it.ask_others(own, look, MODELS[:1])
-    assert "fb-warning" in try_it.answers(own, alone)
-    assert "Download" not in try_it.answers(own, alone)
-    assert try_it.ask_others(own, alone, MODELS[1:]).problems == {}
+    alone = ask_others(own, look, MODELS[:1])
+    assert "fb-warning" in answers.html(own, alone)
+    assert "Download" not in answers.html(own, alone)
+    assert ask_others(own, alone, MODELS[1:]).problems == {}
 
 
 def test_paths_in_errors_begin_at_the_project(tmp_path: Path) -> None:
@@ -261,21 +261,21 @@ def test_an_answer_says_what_its_model_never_finds(
     make_record(workspace, metrics=metrics)
     count = plain["support"][record.classes.index("disgust")]
     assert own.never_found(MODELS[1]) == (("disgust", count),)
-    assert f"none of the {count} disgust faces" in try_it.answers(own, try_it.look_at(own, photo, MODELS[1:]))
+    assert f"none of the {count} disgust faces" in answers.html(own, look_at(own, photo, MODELS[1:]))
 
 
 def test_a_layer_says_how_many_of_its_maps_are_shown(photo: UInt8Array) -> None:
     workspace_context = Context()
     name = next(choice.name for choice in workspace_context.choices if choice.name.startswith("resnet18."))
-    look = try_it.look_at(workspace_context, photo, [name], whole=True)
-    page = try_it.layer_maps(workspace_context, look, name)
-    assert f"{try_it.MAPS} of 512 maps" in page
+    look = look_at(workspace_context, photo, [name], whole=True)
+    page = answers.layer_maps(workspace_context, look, name)
+    assert f"{answers.MAPS} of 512 maps" in page
 
 
 def test_layer_maps_are_of_the_selected_face(context: Context, photo: UInt8Array) -> None:
-    look = try_it.look_at(context, photo, MODELS)
-    assert try_it.layer_maps(context, look, MODELS[1]).count("conv2d") >= 2
-    assert try_it.layer_maps(context, try_it.select(look, 2), MODELS[1]) != try_it.layer_maps(context, look, MODELS[1])
+    look = look_at(context, photo, MODELS)
+    assert answers.layer_maps(context, look, MODELS[1]).count("conv2d") >= 2
+    assert answers.layer_maps(context, select(look, 2), MODELS[1]) != answers.layer_maps(context, look, MODELS[1])
 
 
 def test_a_link_picks_a_model(context: Context) -> None:

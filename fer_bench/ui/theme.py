@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from fer_bench.plots import ACCENT, ACCENT_DARK, BARS_CSS, CLASS_COLOURS
-from fer_bench.ui import about, batch, board, live, try_it
+from fer_bench.ui import about, answers, batch, board, live, try_it
 
 if TYPE_CHECKING:
     from gradio.themes.base import Base
@@ -79,7 +79,7 @@ CSS = f"""
 footer .divider {{ display: none; }}
 /* Two dozen networks would otherwise be listed up to the tabs and over them. */
 div.options {{ max-height: 16rem !important; }}
-{BARS_CSS}{try_it.CSS}{live.CSS}{board.CSS}{batch.CSS}{about.CSS}
+{BARS_CSS}{answers.CSS}{try_it.CSS}{live.CSS}{board.CSS}{batch.CSS}{about.CSS}
 """
 
 
