@@ -321,12 +321,15 @@ def test_a_narrow_terminal_spares_columns_and_cuts_no_number(workspace: Workspac
 def test_latency_is_measured_for_every_registered_network(
     workspace: Workspace, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "list_models", lambda: ["lin_shi", "marrugat_1"])
+    monkeypatch.setattr(registry, "list_models", lambda: ["lin_shi", "marrugat_1", "resnet18"])
     threads = torch.get_num_threads()
     measured = leaderboard.measure_latency(workspace)
     assert torch.get_num_threads() == threads
-    variants = {"lin_shi.no_batch_norm", "lin_shi.no_dropout"}
-    assert set(measured["milliseconds"]) == {"lin_shi", "marrugat_1", *variants} and measured["threads"] == 1
+    one = {f"resnet18.{recipe}" for recipe in ("record", "from_fer2013", "from_fer2013_frozen")}
+    variants = {"lin_shi.no_batch_norm", "lin_shi.no_dropout", *one}
+    assert set(measured["milliseconds"]) == {"lin_shi", "marrugat_1", "resnet18", *variants}
+    assert measured["threads"] == 1
+    assert len({measured["milliseconds"][name] for name in one}) == 1  # noise does not rank recipes of one network
     make_record(workspace, "lin_shi")
     make_record(workspace, "lin_shi", "no_dropout", "synthetic")
     make_record(workspace, "ranjan_1")

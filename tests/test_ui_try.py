@@ -235,11 +235,14 @@ def test_without_a_board_the_manifest_says_which_is_best(tmp_path: Path) -> None
         (tmp_path / "weights" / f"{name}.safetensors").write_bytes(b"")
     (tmp_path / "leaderboard").mkdir()
     (tmp_path / "leaderboard" / "leaderboard.csv").write_text("nonsense")
-    manifest = [{"file": "a.paper.safetensors", "test_accuracy": 40}, {"file": "b.paper.safetensors"}]
-    manifest.append({"file": "c.paper.safetensors", "test_accuracy": 60.5})
+    manifest = [
+        {"file": "a.paper.safetensors", "test_accuracy": 40, "select_accuracy": 51},
+        {"file": "b.paper.safetensors"},
+    ]
+    manifest.append({"file": "c.paper.safetensors", "test_accuracy": 60.5, "select_accuracy": 50})
     (tmp_path / "weights" / "manifest.json").write_text(json.dumps(manifest))
     assert [choice.label for choice in context.choices] == ["c.paper · 60.5%", "a.paper · 40.0%", "b.paper"]
-    assert context.default == context.choices[0]
+    assert context.default == context.choices[1]  # the test part decides nothing
     assert context.measures == "accuracy on FER2013, time for a face"
     (tmp_path / "leaderboard" / "latency.json").write_text('{"cpu": "A CPU", "milliseconds": {}}')
     assert Context(context.workspace).measures == "accuracy on FER2013, time for a face on one core (A CPU)"

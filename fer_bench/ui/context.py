@@ -32,11 +32,13 @@ class Choice:
     Attributes:
         name: "model.recipe", as `weights.load_published` takes it.
         accuracy: on FER2013's private test in percent, None if neither the board nor the manifest says.
+        selected: the same on the selection part.
         milliseconds: for one face on one thread, None if it was not measured.
     """
 
     name: str
     accuracy: float | None
+    selected: float | None
     milliseconds: float | None
 
     @property
@@ -77,16 +79,20 @@ class Context:
             ours = board[(board["protocol"] == "fer2013") & ~board["external"]]
             rows = {f"{row['model']}.{row['recipe']}": row for row in ours.to_dict("records")}
 
-        def number(name: str, column: str) -> float | None:
-            value = rows.get(name, {}).get(column)
-            return None if value is None or value != value else float(value)
+        manifest = _manifest(self.workspace)
 
-        manifest = _accuracies(self.workspace)
+        def number(name: str, column: str, stated: str = "") -> float | None:
+            value = rows.get(name, {}).get(column)
+            if value is None or value != value:
+                value = manifest.get(name, {}).get(stated)
+            return None if value is None else float(value)
+
         names = sorted(path.name.removesuffix(".safetensors") for path in self.workspace.weights.glob("*.safetensors"))
         found = [
             Choice(
                 name,
-                manifest.get(name) if (accuracy := number(name, "accuracy")) is None else accuracy,
+                number(name, "accuracy", "test_accuracy"),
+                number(name, "select_accuracy", "select_accuracy"),
                 number(name, "cpu_ms"),
             )
             for name in names
@@ -95,9 +101,9 @@ class Context:
 
     @property
     def default(self) -> Choice | None:
-        """The most accurate of those that are quick enough to be used live; None if nothing is shipped."""
+        """Of those that are quick enough to be used live, the one best on the selection part; None if there is none."""
         quick = [c for c in self.choices if c.milliseconds is not None and c.milliseconds <= QUICK_MS]
-        return next(iter(quick or self.choices), None)
+        return max(quick or self.choices, key=lambda choice: choice.selected or 0.0, default=None)
 
     @cached_property
     def measures(self) -> str:
@@ -155,14 +161,15 @@ class Context:
         return faces.find_detector()
 
 
-def _accuracies(workspace: Workspace) -> dict[str, float]:
-    """What the manifest of the shipped networks says of each, in percent; nothing if it can't be read."""
+def _manifest(workspace: Workspace) -> dict[str, dict[str, float]]:
+    """What the manifest says of each shipped network, accuracies in percent; nothing if it can't be read."""
     try:
         entries = json.loads(manifest_path(workspace).read_text(encoding="utf-8"))
         return {
-            str(entry["file"]).removesuffix(".safetensors"): float(entry["test_accuracy"])
+            str(entry["file"]).removesuffix(".safetensors"): {
+                key: float(entry[key]) for key in ("select_accuracy", "test_accuracy") if entry.get(key) is not None
+            }
             for entry in entries
-            if entry.get("test_accuracy") is not None
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
