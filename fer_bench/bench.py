@@ -78,7 +78,7 @@ class RunRequest:
 
     @property
     def sources(self) -> tuple[tuple[str, str, str], ...]:
-        """The rows whose shipped networks it starts from or learns from."""
+        """The rows whose networks it starts from or learns from."""
         recipe = self.resolved_recipe()
         starts = [self.spec.source or (self.spec.name, "fer_bench")] if recipe.pretrained == "fer2013" else []
         teachers = [teacher.split(".") for teacher in recipe.teachers]
@@ -272,11 +272,11 @@ def pretrained_unavailable(spec: ModelSpec, recipe: Recipe, *, fetch: bool = Tru
 
 
 def _source_paths(request: RunRequest) -> list[Path]:
-    return [weights.published_path(request.place, model, recipe) for _, model, recipe in request.sources]
+    return [weights.row_path(request.place, model, recipe) for _, model, recipe in request.sources]
 
 
 def _source_digest(request: RunRequest) -> str:
-    """The sha256 of the shipped network that it needs, or of all their sums; empty if it needs or has none."""
+    """The sha256 of the network that it needs, or of all their sums; empty if it needs or has none."""
     paths = _source_paths(request)
     if not paths or not all(path.exists() for path in paths):
         return ""

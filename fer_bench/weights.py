@@ -177,6 +177,17 @@ def published_path(workspace: Workspace, model: str, recipe: str) -> Path:
     return workspace.weights / f"{model}.{recipe}.safetensors"
 
 
+def row_path(workspace: Workspace, model: str, recipe: str) -> Path:
+    """Where the network of a FER2013 row is: shipped, or for want of room where its best run left it."""
+    shipped = published_path(workspace, model, recipe)
+    records = _records(workspace, f"{model}.{recipe}")
+    if shipped.exists() or not records:
+        return shipped
+    best = max(records, key=lambda record: record.accuracy(part="select"))
+    left = workspace.run_folder(*best.row, best.seed) / "fold0.safetensors"
+    return left if left.exists() and sha256(left) == best.folds[0].weights_sha256 else shipped
+
+
 def publish(record: RunRecord, workspace: Workspace, say: Callable[[str], None] = lambda _: None) -> Path | None:
     """Copy a FER2013 network to `weights/` if its seed is the best of its row on `select`.
 

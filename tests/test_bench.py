@@ -523,6 +523,26 @@ def test_the_network_that_is_best_on_select_is_published(
     assert weights.publish(finished(1, 0.95, tiny.NAME), workspace) is None
 
 
+def test_a_network_without_room_is_found_where_its_run_left_it(workspace: Workspace, make_record: Any) -> None:
+    target = weights.published_path(workspace, "lin_shi", "paper")
+    assert weights.row_path(workspace, "lin_shi", "paper") == target
+    left = {}
+    for seed, accuracy in ((0, 0.6), (1, 0.5)):
+        record: RunRecord = make_record(workspace, seed=seed, accuracy=accuracy)
+        left[seed] = workspace.run_folder(*record.row, seed) / "fold0.safetensors"
+        left[seed].parent.mkdir(parents=True)
+        left[seed].write_bytes(bytes([seed]))
+        fold = record.folds[0].model_copy(update={"weights_sha256": weights.sha256(left[seed])})
+        path = workspace.record_path(*record.row, seed)
+        write_record(path, record.model_copy(update={"folds": [fold]}), read_arrays(path.with_suffix(".npz")))
+    assert weights.row_path(workspace, "lin_shi", "paper") == left[0], "of the seed best on select"
+    left[0].write_bytes(b"of a later run that was killed")
+    assert weights.row_path(workspace, "lin_shi", "paper") == target
+    target.parent.mkdir()
+    target.write_bytes(b"shipped")
+    assert weights.row_path(workspace, "lin_shi", "paper") == target
+
+
 def test_near_copies_stay_out_of_their_column() -> None:
     arrays = {
         "test_targets": np.array([0, 1, 1], dtype=np.int8),
