@@ -136,7 +136,7 @@ PhaseCallback = Callable[[str], None]
 def done(request: RunRequest, dataset: FaceDataset) -> RunRecord | None:
     """The record of a finished run: parses, complete, same recipe, model revision, data and folds; else None.
 
-    The networks that it started from or learned from must be those that are shipped now, if all are, and the
+    The networks that it started from or learned from must be those that are here now, if all are, and the
     published features that it read those that are at hand, if any are.
     """
     if not request.record_path.exists():

@@ -189,7 +189,7 @@ def annotate(
 
     image = Image.fromarray(picture).convert("RGB")
     draw = ImageDraw.Draw(image)
-    size = max(12, image.width // 36, image.height // 24)  # legible where a large picture is shown small
+    size = max(12, image.width // 36, image.height // 24)  # legible where it is shown some 300 pixels high
     font = ImageFont.load_default(size)
     readings = recognition.readings
     frames = {reading.number: _frame(reading, max(2, size // 6), reading.number == selected) for reading in readings}

@@ -178,14 +178,24 @@ def published_path(workspace: Workspace, model: str, recipe: str) -> Path:
 
 
 def row_path(workspace: Workspace, model: str, recipe: str) -> Path:
-    """Where the network of a FER2013 row is: shipped, or for want of room where its best run left it."""
+    """Where the network of a FER2013 row is: shipped, or for want of room where its run left it; it may be missing."""
     shipped = published_path(workspace, model, recipe)
-    records = _records(workspace, f"{model}.{recipe}")
-    if shipped.exists() or not records:
+    if shipped.exists():
         return shipped
-    best = max(records, key=lambda record: record.accuracy(part="select"))
-    left = workspace.run_folder(*best.row, best.seed) / "fold0.safetensors"
-    return left if left.exists() and sha256(left) == best.folds[0].weights_sha256 else shipped
+    try:
+        records = _records(workspace, f"{model}.{recipe}")
+        latest_first = sorted(records, key=lambda record: record.finished, reverse=True)
+        return next(filter(None, (_left_by(record, workspace) for record in latest_first)), shipped)
+    except FerBenchError:  # a record that can't be read says nothing of a network
+        return shipped
+
+
+def _left_by(record: RunRecord, workspace: Workspace) -> Path | None:
+    """The network that a run left and that stands for its FER2013 row: on all data, of the seed best on `select`."""
+    if record.protocol != "fer2013" or record.data.partial or better_seed(record, workspace) is not None:
+        return None
+    path = workspace.run_folder(*record.row, record.seed) / "fold0.safetensors"
+    return path if path.exists() and sha256(path) == record.folds[0].weights_sha256 else None
 
 
 def publish(record: RunRecord, workspace: Workspace, say: Callable[[str], None] = lambda _: None) -> Path | None:
@@ -194,12 +204,8 @@ def publish(record: RunRecord, workspace: Workspace, say: Callable[[str], None] 
     Nothing is done where the network of this very run is not at hand, or is of a model that is not shipped. Where it
     is too large, alone or beside the others, it stays where it is, and that is said.
     """
-    if record.protocol != "fer2013" or record.data.partial or better_seed(record, workspace) is not None:
-        return None
-    source = workspace.run_folder(*record.row, record.seed) / "fold0.safetensors"
-    if not source.exists() or sha256(source) != record.folds[0].weights_sha256:
-        return None
-    if _spec_of(source).not_shipped:
+    source = _left_by(record, workspace)
+    if source is None or _spec_of(source).not_shipped:
         return None
     target = published_path(workspace, record.model, record.recipe_name)
     size = source.stat().st_size
@@ -255,8 +261,7 @@ def published_name(workspace: Workspace, name: str) -> str:
         if recipe:
             registry.get_spec(model).recipe(recipe, "fer2013")
         raise FerBenchError(f"no weights of {name} are shipped: {how_to_get(workspace, name)}")
-    known = {row.rpartition(".")[0] for row in shipped}
-    raise UnknownNameError("model", name, shipped if recipe else known or registry.list_models())
+    raise UnknownNameError("model", name, shipped if recipe and shipped else registry.list_models())
 
 
 def how_to_get(workspace: Workspace, name: str) -> str:

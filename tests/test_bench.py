@@ -523,24 +523,36 @@ def test_the_network_that_is_best_on_select_is_published(
     assert weights.publish(finished(1, 0.95, tiny.NAME), workspace) is None
 
 
-def test_a_network_without_room_is_found_where_its_run_left_it(workspace: Workspace, make_record: Any) -> None:
-    target = weights.published_path(workspace, "lin_shi", "paper")
-    assert weights.row_path(workspace, "lin_shi", "paper") == target
-    left = {}
-    for seed, accuracy in ((0, 0.6), (1, 0.5)):
-        record: RunRecord = make_record(workspace, seed=seed, accuracy=accuracy)
-        left[seed] = workspace.run_folder(*record.row, seed) / "fold0.safetensors"
-        left[seed].parent.mkdir(parents=True)
-        left[seed].write_bytes(bytes([seed]))
-        fold = record.folds[0].model_copy(update={"weights_sha256": weights.sha256(left[seed])})
-        path = workspace.record_path(*record.row, seed)
+def test_a_network_without_room_is_a_source_where_its_run_left_it(workspace: Workspace, make_record: Any) -> None:
+    request = RunRequest(model="resnet18", recipe="from_fer2013", protocol="ckplus_subject", workspace=workspace)
+    [row] = request.sources
+
+    def finish(seed: int, accuracy: float, **fields: Any) -> Path:
+        record: RunRecord = make_record(workspace, *row[1:], seed=seed, accuracy=accuracy, **fields)
+        left = workspace.run_folder(*row, seed) / "fold0.safetensors"
+        left.parent.mkdir(parents=True)
+        left.write_bytes(bytes([seed]))
+        fold = record.folds[0].model_copy(update={"weights_sha256": weights.sha256(left)})
+        path = workspace.record_path(*row, seed)
         write_record(path, record.model_copy(update={"folds": [fold]}), read_arrays(path.with_suffix(".npz")))
-    assert weights.row_path(workspace, "lin_shi", "paper") == left[0], "of the seed best on select"
-    left[0].write_bytes(b"of a later run that was killed")
-    assert weights.row_path(workspace, "lin_shi", "paper") == target
-    target.parent.mkdir()
-    target.write_bytes(b"shipped")
-    assert weights.row_path(workspace, "lin_shi", "paper") == target
+        return left
+
+    assert bench.missing_sources(request) == [row]
+    best = finish(0, 0.6)
+    finish(1, 0.5)
+    partial = make_record(workspace, "lin_shi").data.model_copy(update={"partial": True})
+    finish(2, 0.9, data=partial, recipe_digest="another")
+    assert bench.missing_sources(request) == []
+    assert bench._source_digest(request) == weights.sha256(best)
+    best.write_bytes(b"of a later run that was killed")
+    assert bench.missing_sources(request) == [row]
+    damaged = workspace.record_path(*row, 3)
+    damaged.write_text("{")
+    assert bench.missing_sources(request) == [row]
+    shipped = weights.published_path(workspace, *row[1:])
+    shipped.parent.mkdir()
+    shipped.write_bytes(b"shipped")
+    assert bench._source_digest(request) == weights.sha256(shipped)
 
 
 def test_near_copies_stay_out_of_their_column() -> None:

@@ -353,6 +353,10 @@ def test_the_committed_latencies_are_of_the_networks_of_today() -> None:
     networks = {name: one for model in registry.list_models() for name, one in latency._networks(model).items()}
     today = {name: provenance.network_cost(spec, 7, options)[1] for name, (spec, options) in networks.items()}
     assert measured["multiply_adds"] == today and set(measured["milliseconds"]) == set(today)
+    alike: dict[tuple[str, str], set[float]] = {}
+    for name, (spec, options) in networks.items():
+        alike.setdefault((spec.name, json.dumps(options)), set()).add(measured["milliseconds"][name])
+    assert all(len(numbers) == 1 for numbers in alike.values())
 
 
 # verify

@@ -208,16 +208,17 @@ def test_any_box_can_be_drawn(
         assert (out == picture).all()
 
 
+@pytest.mark.parametrize("high", [120, 200])
 @pytest.mark.parametrize("scale", [1, 4, 20])
-def test_boxes_and_text_grow_with_the_picture(scale: int) -> None:
-    picture = np.full((120 * scale, 160 * scale, 3), 128, np.uint8)
+def test_boxes_and_text_grow_with_the_picture(scale: int, high: int) -> None:
+    picture = np.full((high * scale, 160 * scale, 3), 128, np.uint8)
     x, y, width, height = (value * scale for value in (40, 50, 60, 60))
-    recognised = recognised_at((160 * scale, 120 * scale), [(x, y, width, height)])
+    recognised = recognised_at((160 * scale, high * scale), [(x, y, width, height)])
     colours = {"happy": "#00c800", "sad": "#0000ff"}
     out = annotate(picture, recognised, colours=colours)
     green = (out == ImageColor.getrgb("#00c800")).all(axis=2)
     rows = np.flatnonzero(green.any(axis=1))
-    assert y - rows[0] >= max(12, 160 * scale // 36)  # the label's height, above the box
+    assert y - rows[0] >= max(12, 160 * scale // 36, high * scale // 24)  # the label's height, above the box
     assert green[y + height // 2].any() and green[:, x + width // 2].any()
     assert not green[y + 15 * scale : y + 45 * scale, x + 15 * scale : x + 45 * scale].any()
     selected = annotate(picture, recognised, selected=1, colours=colours)

@@ -46,7 +46,9 @@ def test_summary_counts_pictures_faces_and_failures() -> None:
         BatchRow("video.mp4", 0.5, note=NO_FACE),
         BatchRow("<b>.png", None, note="not a readable image"),
     ]
-    text = batch.summarise(rows)
+    text = batch.summarise(
+        [*rows, BatchRow("long.mp4", 600.0, note="what follows 10 minutes is left out")], "By a model"
+    )
     for part in ("2 pictures", "2 faces", "1 without a face", "1 file could not be read", "happy 2"):
         assert part in text
     none = "\N{EN DASH}"
@@ -57,14 +59,14 @@ def test_summary_counts_pictures_faces_and_failures() -> None:
         ["video.mp4 0.5 s", none, none, none, NO_FACE],
         ["&lt;b&gt;.png", none, none, none, "not a readable image"],
     ]
-    assert batch.summarise(rows[:1]) == "1 picture, 1 face. happy 1."
+    assert batch.summarise(rows[:1], "By a model") == "1 picture, 1 face. happy 1. By a model."
     assert shown(rows[:1])[0] == ["File", "Face", "Expression", "Probability"]
 
 
 def test_the_page_shows_a_part_of_many_rows_and_says_so() -> None:
     rows = [BatchRow(f"{number}.png", None, note=NO_FACE) for number in range(batch.SHOWN + 1)]
     assert len(shown(rows)) == batch.SHOWN + 1  # with the heads
-    assert f"the first {batch.SHOWN} of {batch.SHOWN + 1} rows" in batch.summarise(rows)
+    assert f"the first {batch.SHOWN} of {batch.SHOWN + 1} rows" in batch.summarise(rows, "By a model")
 
 
 def test_a_stopped_batch_has_the_rows_so_far() -> None:

@@ -113,8 +113,12 @@ def test_a_row_of_every_protocol_is_drawn(row: dict[str, Any]) -> None:
     found = details.details(Workspace(), row)
     assert found.body.count("<svg") >= 3 and "fb-warning" not in found.body
     assert row["recipe"] in found.heading and str(Workspace().root) not in found.body
-    recipe = details.read_row(Workspace(), row["protocol"], row["model"], row["recipe"]).first.recipe
-    assert ("blended in pairs" in found.body) == bool(recipe.get("mixup"))
+
+
+def test_mixup_is_told_beside_the_curve_that_it_lowers() -> None:
+    for recipe, told in (("fer_bench", True), ("paper", False)):
+        found = details.details(Workspace(), board.one(Context(), "fer2013", "ranjan_2", recipe))
+        assert ("blended in pairs" in found.body) == told
 
 
 def test_details_of_seeds_are_summed_and_name_them_all(context: Context, make_record: MakeRecord) -> None:

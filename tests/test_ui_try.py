@@ -20,7 +20,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from fer_bench import explain, faces, registry, weights
+from fer_bench import explain, faces, leaderboard, registry, weights
 from fer_bench.data import synthetic
 from fer_bench.data.dataset import UInt8Array
 from fer_bench.faces import Face
@@ -148,7 +148,7 @@ def test_the_remark_says_what_was_found_and_by_what(context: Context, photo: UIn
     assert "stretched" not in remark(look_at(context, blank[:, :200], MODELS, whole=True))
     several = remark(look_at(context, photo, MODELS))
     assert "3 faces, found by Marks" in several
-    assert "YuNet, which finds more faces, is not available here" in several
+    assert f"That is {Marks.note}." in several
     said = look_at(context, photo, MODELS).recognition.readings[1].opinions
     chosen = remark(select(look_at(context, photo, MODELS), 2))
     assert all(f"{opinion.model} says {opinion.top}" in chosen for opinion in said)
@@ -248,6 +248,18 @@ def test_without_a_board_the_manifest_says_which_is_best(tmp_path: Path) -> None
     assert Context(context.workspace).measures == "accuracy on FER2013, time for a face on one core (A CPU)"
     (tmp_path / "weights" / "manifest.json").write_text("{")
     assert [choice.name for choice in Context(context.workspace).choices] == ["a.paper", "b.paper", "c.paper"]
+
+
+def test_the_default_is_quick_and_best_on_select(workspace: Workspace, make_record: Callable[..., Any]) -> None:
+    workspace.weights.mkdir()
+    for model, accuracy in (("lin_shi", 0.9), ("marrugat_1", 0.6), ("ranjan_1", 0.5)):
+        make_record(workspace, model, accuracy=accuracy)
+        (workspace.weights / f"{model}.paper.safetensors").write_bytes(b"")
+    milliseconds = {"lin_shi": 50.0, "marrugat_1": 2.0, "ranjan_1": 1.0}
+    (workspace.leaderboard / "latency.json").write_text(json.dumps({"milliseconds": milliseconds}))
+    leaderboard.build(workspace)
+    default = Context(workspace).default
+    assert default is not None and (default.name, default.milliseconds) == ("marrugat_1.paper", 2.0)
 
 
 def test_an_answer_says_what_its_model_never_finds(
@@ -352,7 +364,7 @@ def test_the_api_decodes_as_everything_else_does(client: Client, tmp_path: Path,
     for name, problem in {
         "lin_shy": "'lin_shy': did you mean 'lin_shi'",
         "lin_shy.paper": "'lin_shy.paper': did you mean 'lin_shi.paper'",
-        "xyz": "'xyz': known: attentional_cnn, lin_shi",
+        "xyz": "'xyz': known: attentional_cnn, attentional_cnn_wide, hog_cnn_2",
     }.items():
         with pytest.raises(AppError, match=f"unknown model {problem}"):
             client.predict(handle_file(turned), [name], api_name="/predict")

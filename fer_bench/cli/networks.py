@@ -62,6 +62,8 @@ def export_file(options: argparse.Namespace) -> int:
         raise FerBenchError(f"{options.out}: a folder; --out takes a file's name")
     if options.out is not None and options.out.resolve().parent == Workspace().weights.resolve():
         raise FerBenchError(f"{options.out}: the folder of the shipped networks; --out takes another")
+    if name != options.model:
+        print(f"model: {name}", file=sys.stderr)
     predictor = weights.load_published(Workspace(), name)
     content = export.to_onnx(predictor)
     difference = export.largest_difference(content, predictor)

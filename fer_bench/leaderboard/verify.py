@@ -463,14 +463,14 @@ def _check_predictions(
 
 
 def _network(workspace: Workspace, record: RunRecord, fold: int) -> Path | None:
-    """The file of a fold's network: the shipped one, or, of protocols that ship none, the one that the run left."""
+    """The file of a fold's network: the shipped one, or the one that the run left."""
     from fer_bench import weights
 
+    paths = [workspace.run_folder(*record.row, record.seed) / f"fold{fold}.safetensors"]
     if record.protocol == "fer2013":
-        path = weights.published_path(workspace, record.model, record.recipe_name)
-    else:
-        path = workspace.run_folder(*record.row, record.seed) / f"fold{fold}.safetensors"
-    return path if path.exists() and weights.sha256(path) == record.folds[fold].weights_sha256 else None
+        paths.insert(0, weights.published_path(workspace, record.model, record.recipe_name))
+    expected = record.folds[fold].weights_sha256
+    return next((path for path in paths if path.exists() and weights.sha256(path) == expected), None)
 
 
 def _predicted_again(predictors: Sequence[Predictor], arrays: Arrays, dataset: FaceDataset) -> Arrays:

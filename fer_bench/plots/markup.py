@@ -181,7 +181,7 @@ def compare_bars(opinions: Mapping[str, tuple[Sequence[str], npt.ArrayLike]]) ->
     tops = {model: max(table, key=lambda name: table[name]) for model, table in tables.items()}
     (winner, votes), *others = Counter(tops.values()).most_common() or [("", 0)]
     agreed = winner if not others or others[0][1] < votes else ""
-    width = 99 / max(len(tops), 1)  # alike, so that bars can be compared across models
+    width = 99 / max(len(tops), 1)  # alike, so that bars can be compared; the classes have the rest
     heads = "".join(
         f'<th scope="col" style="width: {width:.1f}%">{_breakable(model)}'
         f'<span class="fb-says" style="--fb-class: var(--fb-{top})"><span class="fb-dot"></span>{top}'

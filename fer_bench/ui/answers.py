@@ -29,7 +29,6 @@ CROP = 192
 TINY = 24
 # Maps of a layer that are shown, those with the most contrast.
 MAPS = 32
-MISSED = " YuNet, which finds more faces, is not available here: `FER_BENCH_YUNET` names its file, see the README."
 
 CSS = """
 .fb-faces { margin: 0; text-align: center; }
@@ -79,7 +78,7 @@ def remark(look: Look, detector: Detector) -> str:
     """What was found and how, and for those who hear the page what the models say."""
     found = look.recognition
     count = len(found.readings)
-    weaker = "" if detector.name == YuNet.name else MISSED
+    weaker = "" if detector.name == YuNet.name else f" That is {detector.note}."
     if not count:
         return messages.warning(
             f"{found.detector} found no face here.{weaker} Is the picture one face? Then take it whole."

@@ -89,7 +89,7 @@ def build(context: Context) -> gr.Dropdown:
             model = gr.Dropdown(
                 [(choice.label, choice.name) for choice in context.choices],
                 value=None if default is None else default.name,
-                label="Model",
+                label=f"Model: {context.measures}",
                 elem_id="fb-batch-model",
             )
             whole = gr.Checkbox(
@@ -176,9 +176,9 @@ def finished(job: Job) -> str:
     first = "Stopped. " if job.stopped else ""
     if not job.rows:
         return messages.note(f"{first}Nothing was classified.")
-    by = f" By {job.model}; {f'faces found by {job.detector}' if job.detector else 'pictures taken whole'}."
+    by = f"By {job.model}; {f'faces found by {job.detector}' if job.detector else 'pictures taken whole'}"
     link = messages.download(f"fer_bench.{job.model}.csv", csv_text(job.rows, job.classes), "text/csv", "Download CSV")
-    return f"{messages.note(first + summarise(job.rows) + by)}{link}"
+    return f"{messages.note(first + summarise(job.rows, by))}{link}"
 
 
 def rows_table(rows: Sequence[BatchRow]) -> str:
@@ -225,18 +225,20 @@ def _cell(kind: str, shown: str) -> str:
     return f'<td class="{kind}"{value}>{content}</td>'
 
 
-def summarise(rows: Sequence[BatchRow]) -> str:
-    """What came out, in a few sentences."""
+def summarise(rows: Sequence[BatchRow], by: str) -> str:
+    """What came out, in a few sentences; `by` is the one that says how."""
     pictures_read = len({(row.file, row.seconds) for row in rows if row.opinion is not None or row.note == NO_FACE})
     tops = Counter(_expression(row) for row in rows if row.opinion is not None)
     faceless = sum(row.note == NO_FACE for row in rows)
-    failed = sum(row.opinion is None and row.note != NO_FACE for row in rows)
+    # A row of a video's moment that is neither is what follows the longest that is read.
+    failed = sum(row.opinion is None and row.note != NO_FACE and row.seconds is None for row in rows)
     parts = [_many(pictures_read, "picture"), _many(tops.total(), "face")]
     if faceless:
         parts.append(f"{faceless} without a face")
     sentences = [
         ", ".join(parts),
         ", ".join(f"{name} {tops[name]}" for name in DISPLAY_ORDER if tops[name]),
+        by,
         f"{_many(failed, 'file')} could not be read" if failed else "",
         f"The table shows the first {SHOWN} of {len(rows)} rows; the CSV has all" if len(rows) > SHOWN else "",
     ]

@@ -20,7 +20,7 @@ from fer_bench.records import Workspace, read_record
 if TYPE_CHECKING:
     import pandas as pd
 
-# A frame has to be classified while the next one is captured; of the models that can, the most accurate is the default.
+# A frame has to be classified while the next one is captured; the default is one that can.
 QUICK_MS = 10.0
 LOADED_AT_ONCE = 8
 
@@ -32,13 +32,13 @@ class Choice:
     Attributes:
         name: "model.recipe", as `weights.load_published` takes it.
         accuracy: on FER2013's private test in percent, None if neither the board nor the manifest says.
-        selected: the same on the selection part.
+        select_accuracy: the same on the selection part.
         milliseconds: for one face on one thread, None if it was not measured.
     """
 
     name: str
     accuracy: float | None
-    selected: float | None
+    select_accuracy: float | None
     milliseconds: float | None
 
     @property
@@ -101,9 +101,9 @@ class Context:
 
     @property
     def default(self) -> Choice | None:
-        """Of those that are quick enough to be used live, the one best on the selection part; None if there is none."""
+        """Best on the selection part, of those quick enough to be used live if any is; None if nothing is shipped."""
         quick = [c for c in self.choices if c.milliseconds is not None and c.milliseconds <= QUICK_MS]
-        return max(quick or self.choices, key=lambda choice: choice.selected or 0.0, default=None)
+        return max(quick or self.choices, key=lambda choice: choice.select_accuracy or 0.0, default=None)
 
     @cached_property
     def measures(self) -> str:

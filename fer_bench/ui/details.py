@@ -214,7 +214,7 @@ def _curves(row: Row) -> tuple[str, str]:
     kept = sorted({fold.epoch for record in row.records for fold in record.folds})
     which = f"Epoch {kept[0]}" if len(kept) == 1 else f"Epochs {kept[0]} to {kept[-1]}"
     mixup = row.first.recipe.get("mixup")
-    blended = " It trained on images blended in pairs (mixup): its accuracy there is low." if mixup else ""
+    blended = " Training images were blended in pairs (mixup), so the training accuracy reads low." if mixup else ""
     return drawn, f"{several}{which} predicted the test images.{blended}"
 
 
