@@ -11,8 +11,9 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from fer_bench import bench, data, registry
+from fer_bench import data, registry
 from fer_bench.fit import fit
+from fer_bench.inputs import training_data
 from fer_bench.protocols import get_protocol
 from fer_bench.trainer import Compute
 
@@ -31,7 +32,7 @@ def main() -> None:
     dataset = data.load("fer2013", options.data_dir)
     (fold,) = get_protocol("fer2013").folds(dataset)
     recipe = spec.recipe("fer_bench", "fer2013")
-    images = bench.training_data(spec, dataset, fold, recipe)
+    images = training_data(spec, dataset, fold, recipe)
     for stride, epochs in RUNS:
         fitted = fit(
             spec,

@@ -24,9 +24,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from fer_bench import bench, data, fit, registry
+from fer_bench import data, fit, registry
 from fer_bench.data.dataset import FaceDataset
 from fer_bench.fit import TrainingData
+from fer_bench.inputs import training_data
 from fer_bench.protocols import get_protocol
 from fer_bench.trainer import Compute, Trainer
 
@@ -44,7 +45,7 @@ def training(model: str, dataset: FaceDataset, protocol: str, steps: int, rounds
     recipe = dataclasses.replace(spec.recipe("fer_bench", dataset.name), epochs=2, select="last")
     assert recipe.batch_size is not None
     fold = get_protocol(protocol).folds(dataset)[0]
-    everything = bench.training_data(spec, dataset, fold, recipe)
+    everything = training_data(spec, dataset, fold, recipe)
     subset = np.arange(steps * recipe.batch_size)
     some = TrainingData(
         everything.train_images[subset], everything.train_targets[subset],

@@ -18,11 +18,10 @@ import numpy.typing as npt
 import torch
 
 from fer_bench import data, faces, registry, weights
-from fer_bench.data import sfew
-from fer_bench.data.dataset import FaceDataset, IntArray, UInt8Array
+from fer_bench.data.dataset import FaceDataset, IntArray
 from fer_bench.errors import DataNotFoundError, FerBenchError
-from fer_bench.fit import CHECKPOINT_SECONDS, Progress, TrainingData, fit
-from fer_bench.predict import Inputs
+from fer_bench.fit import CHECKPOINT_SECONDS, Progress, fit
+from fer_bench.inputs import crop_detector, features_digest, inputs_for, training_data
 from fer_bench.protocols import Fold, Protocol, get_protocol
 from fer_bench.provenance import code_info, device_name, network_cost, now
 from fer_bench.records import (
@@ -44,9 +43,8 @@ from fer_bench.records import (
 )
 from fer_bench.replay import WARM_UP
 from fer_bench.scoring import data_info, fold_info, mark_clean, near_copy_free, score_arrays
-from fer_bench.specs import Crop, Input, ModelSpec, Recipe
+from fer_bench.specs import ModelSpec, Recipe
 from fer_bench.trainer import Compute
-from fer_bench.transforms import prepare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +263,7 @@ def pretrained_unavailable(spec: ModelSpec, recipe: Recipe, *, fetch: bool = Tru
         if not fetch:
             return "YuNet, its face detector, is not here and would be fetched from the Hub"
         try:
-            _detector("yunet")
+            crop_detector("yunet")
         except DataNotFoundError as error:
             return str(error)
     return ""
@@ -374,77 +372,11 @@ def _finished_fold(folder: Path, number: int) -> tuple[FoldInfo, dict[str, ANY_F
         return None
 
 
-def inputs_for(
-    dataset: FaceDataset, indices: IntArray, size: int, channels: int, crop: Crop = "whole", input: Input = "pixels"
-) -> Inputs:
-    """What a model sees of some pictures: (N, size, size[, 3]) uint8, or (N, F) float64 features.
-
-    Args:
-        crop, input: as in `Recipe`.
-
-    Raises:
-        DataNotFoundError: the data set has no published features, or YuNet is not to be had.
-    """
-    if input == "published_features":
-        return sfew.published_features(dataset)[indices]
-    if crop == "whole":
-        return prepare(dataset.images[indices], size, channels)
-    seen = [prepare(_face(dataset, int(index), crop)[None], size, channels) for index in indices]
-    return np.concatenate([prepare(dataset.images[:0], size, channels), *seen])
-
-
-def features_digest(dataset: FaceDataset, input: Input) -> str:
-    """The sha256 of the published features, where they are what a model sees, else empty.
-
-    Raises:
-        FerBenchError: as `sfew.published_features`.
-    """
-    if input != "published_features":
-        return ""
-    return arrays_digest({"features": sfew.published_features(dataset)})
-
-
 def _features_at_hand(request: RunRequest, dataset: FaceDataset) -> str:
     """As `features_digest`; empty as well where there are no features that can be read."""
     with contextlib.suppress(FerBenchError):
         return features_digest(dataset, request.resolved_recipe().input)
     return ""
-
-
-# Finding the face of a film's frame takes some 50 ms, and one fold trains on it and another tests on it.
-_FOUND: dict[tuple[str, str, int], faces.Face | None] = {}
-
-
-def _face(dataset: FaceDataset, index: int, crop: Crop) -> UInt8Array:
-    """The largest face of a picture, or all of it where none is found."""
-    picture = dataset.images[index]
-    key = (dataset.fingerprint, crop, index)
-    if key not in _FOUND:
-        _FOUND[key] = next(iter(_detector(crop).detect(picture)), None)
-    found = _FOUND[key]
-    return picture if found is None else faces.crop(picture, found)
-
-
-@functools.cache
-def _detector(crop: Crop) -> faces.Detector:
-    if crop == "viola_jones":
-        return faces.HaarCascade("bundled with OpenCV")
-    detector = faces.find_detector()
-    if detector.name != faces.YuNet.name:
-        raise DataNotFoundError(f"YuNet, the face detector, can't be had: the {detector.name} is {detector.note}")
-    return detector
-
-
-def training_data(spec: ModelSpec, dataset: FaceDataset, fold: Fold, recipe: Recipe) -> TrainingData:
-    """A fold as a model sees it by a recipe."""
-    how = (spec.size, spec.channels, recipe.crop, recipe.input)
-    return TrainingData(
-        train_images=inputs_for(dataset, fold.train, *how),
-        train_targets=dataset.targets[fold.train],
-        select_images=inputs_for(dataset, fold.select, *how),
-        select_targets=dataset.targets[fold.select],
-        classes=dataset.labels.classes,
-    )
 
 
 def _run_fold(

@@ -26,6 +26,7 @@ from fer_bench import bench, data
 from fer_bench.data.dataset import FaceDataset
 from fer_bench.errors import FerBenchError
 from fer_bench.fit import DivergedError, TrainingData, fit
+from fer_bench.inputs import features_digest, training_data
 from fer_bench.protocols import SPLIT_SEED, Fold, Protocol, get_protocol
 from fer_bench.provenance import network_cost
 from fer_bench.records import write_bytes
@@ -247,7 +248,7 @@ def searching(
         "data": dataset.fingerprint,
         "folds": [fold.digest(dataset) for fold in searched],
         "space": {name: asdict(where) for name, where in ranges.items()},
-        **({"features": features} if (features := bench.features_digest(dataset, recipe.input)) else {}),
+        **({"features": features} if (features := features_digest(dataset, recipe.input)) else {}),
     }
     name = f"s{request.seed}" + (f".k{folds}" if folds else "")
     folder = request.workspace.root / "runs" / "tune" / protocol.name / f"{spec.name}.{recipe.name}" / name
@@ -258,7 +259,7 @@ def searching(
         raise FerBenchError(f"{folder}: another process is at work on this search; wait for it or stop it") from error
     with lock:
         study = _study(folder, plan)
-        images = [bench.training_data(spec, dataset, fold, recipe) for fold in searched]
+        images = [training_data(spec, dataset, fold, recipe) for fold in searched]
         visible = np.concatenate([indices for fold in searched for indices in (fold.train, fold.select)])
         tested = np.concatenate([fold.test for fold in protocol.folds(dataset)])
         yield Search(request, folds, ranges, images, float(np.isin(tested, visible).mean()), folder, study)

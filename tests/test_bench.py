@@ -16,7 +16,7 @@ import tiny
 import torch
 from safetensors.torch import load_file, save_file
 
-from fer_bench import bench, data, faces, metrics, scoring, weights
+from fer_bench import bench, data, faces, inputs, metrics, scoring, weights
 from fer_bench.bench import RunRequest, run
 from fer_bench.data.dataset import FaceDataset, UInt8Array
 from fer_bench.errors import FerBenchError, UnknownNameError
@@ -411,11 +411,11 @@ class _OneFace:
 
 @pytest.fixture
 def detectors() -> Iterator[None]:
-    bench._FOUND.clear()
-    bench._detector.cache_clear()
+    inputs._FOUND.clear()
+    inputs.crop_detector.cache_clear()
     yield
-    bench._FOUND.clear()
-    bench._detector.cache_clear()
+    inputs._FOUND.clear()
+    inputs.crop_detector.cache_clear()
 
 
 @pytest.mark.usefixtures("detectors")
@@ -427,14 +427,14 @@ def test_a_crop_is_the_face_or_the_whole_picture(monkeypatch: pytest.MonkeyPatch
     frames = dataclasses.replace(tiny.dataset(), images=np.stack([black, person]), fingerprint="two frames")
     monkeypatch.setattr(faces, "find_detector", _OneFace)
     for crop, detector in (("viola_jones", faces.HaarCascade("")), ("yunet", _OneFace())):
-        seen = bench.inputs_for(frames, np.array([1, 0, 1]), 32, 1, crop)  # type: ignore[arg-type]
+        seen = inputs.inputs_for(frames, np.array([1, 0, 1]), 32, 1, crop)  # type: ignore[arg-type]
         face, *_ = detector.detect(person)
         assert seen.dtype == np.uint8 and seen.shape == (3, 32, 32)
         np.testing.assert_array_equal(seen[2], prepare(faces.crop(person, face)[None], 32, 1)[0])
         np.testing.assert_array_equal(seen[0], seen[2])
         np.testing.assert_array_equal(seen[1], prepare(black[None], 32, 1)[0])
         assert np.any(seen[0] != prepare(person[None], 32, 1)[0])
-    assert bench.inputs_for(frames, np.array([], dtype=np.int64), 32, 3, "yunet").shape == (0, 32, 32, 3)
+    assert inputs.inputs_for(frames, np.array([], dtype=np.int64), 32, 3, "yunet").shape == (0, 32, 32, 3)
 
 
 @pytest.mark.usefixtures("detectors")
@@ -572,7 +572,7 @@ def test_near_copies_stay_out_of_their_column() -> None:
 def test_data_are_given_to_the_network_at_its_size() -> None:
     source: FaceDataset = tiny.dataset()
     [fold] = get_protocol("synthetic").folds(source)
-    prepared = bench.training_data(dataclasses.replace(tiny.SPEC, size=32, channels=3), source, fold, tiny.PLAIN)
+    prepared = inputs.training_data(dataclasses.replace(tiny.SPEC, size=32, channels=3), source, fold, tiny.PLAIN)
     assert prepared.train_images.shape == (140, 32, 32, 3)
     assert prepared.select_images.shape == (35, 32, 32, 3)
     assert prepared.classes == source.labels.classes

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from fer_bench import bench
+from fer_bench import inputs
 from fer_bench.data import synthetic
 from fer_bench.data.dataset import FaceDataset
 from fer_bench.fit import TrainingData
@@ -85,4 +85,4 @@ def dataset() -> FaceDataset:
 def training_data() -> TrainingData:
     """The same as arrays for `fit`."""
     [fold] = get_protocol("synthetic").folds(dataset())
-    return bench.training_data(SPEC, dataset(), fold, PLAIN)
+    return inputs.training_data(SPEC, dataset(), fold, PLAIN)

@@ -351,7 +351,7 @@ def _same_data(record: RunRecord, found: FaceDataset | str) -> FaceDataset | str
 
     Published features are compared where they are at hand.
     """
-    from fer_bench import bench
+    from fer_bench.inputs import features_digest
 
     if isinstance(found, str):
         return found
@@ -361,7 +361,7 @@ def _same_data(record: RunRecord, found: FaceDataset | str) -> FaceDataset | str
         )
     if record.data.features:
         try:
-            features = bench.features_digest(found, "published_features")
+            features = features_digest(found, "published_features")
         except DataNotFoundError:
             return found
         except FerBenchError as error:
@@ -475,7 +475,7 @@ def _network(workspace: Workspace, record: RunRecord, fold: int) -> Path | None:
 
 def _predicted_again(predictors: Sequence[Predictor], arrays: Arrays, dataset: FaceDataset) -> Arrays:
     """The arrays of each part and view that the folds' networks predict."""
-    from fer_bench.bench import inputs_for
+    from fer_bench.inputs import inputs_for
 
     place = {str(id_): index for index, id_ in enumerate(dataset.ids)}
     again = {}
