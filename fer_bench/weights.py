@@ -194,8 +194,12 @@ def _left_by(record: RunRecord, workspace: Workspace) -> Path | None:
     """The network that a run left and that stands for its FER2013 row: on all data, of the seed best on `select`."""
     if record.protocol != "fer2013" or record.data.partial or better_seed(record, workspace) is not None:
         return None
-    path = workspace.run_folder(*record.row, record.seed) / "fold0.safetensors"
-    return path if path.exists() and sha256(path) == record.folds[0].weights_sha256 else None
+    return scored_by(record, 0, workspace.run_folder(*record.row, record.seed) / "fold0.safetensors")
+
+
+def scored_by(record: RunRecord, fold: int, path: Path) -> Path | None:
+    """The path, if the network that the record scored in a fold is there."""
+    return path if path.exists() and sha256(path) == record.folds[fold].weights_sha256 else None
 
 
 def publish(record: RunRecord, workspace: Workspace, say: Callable[[str], None] = lambda _: None) -> Path | None:

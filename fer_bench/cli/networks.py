@@ -62,8 +62,7 @@ def export_file(options: argparse.Namespace) -> int:
         raise FerBenchError(f"{options.out}: a folder; --out takes a file's name")
     if options.out is not None and options.out.resolve().parent == Workspace().weights.resolve():
         raise FerBenchError(f"{options.out}: the folder of the shipped networks; --out takes another")
-    if name != options.model:
-        print(f"model: {name}", file=sys.stderr)
+    _say_which(name, options.model)
     predictor = weights.load_published(Workspace(), name)
     content = export.to_onnx(predictor)
     difference = export.largest_difference(content, predictor)
@@ -95,8 +94,7 @@ def classify(options: argparse.Namespace) -> int:
         raise FerBenchError(f"{options.csv}: a folder; --csv takes a file's name")
     if options.csv is not None and options.csv.resolve() in {path.resolve() for path in options.paths}:
         raise FerBenchError(f"{options.csv}: is to be read, and --csv would write over it; give another name")
-    if name != options.model:
-        print(f"model: {name}", file=sys.stderr)
+    _say_which(name, options.model)
     detector = None if options.whole else faces.find_detector()
     if detector is not None:
         print(f"faces: {detector.name} ({detector.note})", file=sys.stderr)
@@ -122,6 +120,12 @@ def classify(options: argparse.Namespace) -> int:
         if not readable:
             raise FerBenchError(error)
     return 0
+
+
+def _say_which(name: str, asked: str) -> None:
+    """Of a model that was asked for without a recipe, which of its networks is at work."""
+    if name != asked:
+        print(f"model: {name}", file=sys.stderr)
 
 
 def _tracked(paths: Sequence[Path]) -> Generator[Frame]:

@@ -64,7 +64,8 @@ def measure_latency(workspace: Workspace, progress: Callable[[int, int, str], No
     names = {name: network for model in registry.list_models() for name, network in _networks(model).items()}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    milliseconds, of_network = {}, dict[tuple[str, str], float]()
+    milliseconds: dict[str, float] = {}
+    of_network: dict[tuple[str, str], float] = {}
     try:
         for number, (name, (spec, options)) in enumerate(names.items()):
             if progress:

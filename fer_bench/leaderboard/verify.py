@@ -469,8 +469,7 @@ def _network(workspace: Workspace, record: RunRecord, fold: int) -> Path | None:
     paths = [workspace.run_folder(*record.row, record.seed) / f"fold{fold}.safetensors"]
     if record.protocol == "fer2013":
         paths.insert(0, weights.published_path(workspace, record.model, record.recipe_name))
-    expected = record.folds[fold].weights_sha256
-    return next((path for path in paths if path.exists() and weights.sha256(path) == expected), None)
+    return next((path for path in paths if weights.scored_by(record, fold, path)), None)
 
 
 def _predicted_again(predictors: Sequence[Predictor], arrays: Arrays, dataset: FaceDataset) -> Arrays:

@@ -81,18 +81,16 @@ class Context:
 
         manifest = _manifest(self.workspace)
 
-        def number(name: str, column: str, stated: str = "") -> float | None:
+        def number(name: str, column: str) -> float | None:
             value = rows.get(name, {}).get(column)
-            if value is None or value != value:
-                value = manifest.get(name, {}).get(stated)
-            return None if value is None else float(value)
+            return manifest.get(name, {}).get(column) if value is None or value != value else float(value)
 
         names = sorted(path.name.removesuffix(".safetensors") for path in self.workspace.weights.glob("*.safetensors"))
         found = [
             Choice(
                 name,
-                number(name, "accuracy", "test_accuracy"),
-                number(name, "select_accuracy", "select_accuracy"),
+                number(name, "accuracy"),
+                number(name, "select_accuracy"),
                 number(name, "cpu_ms"),
             )
             for name in names
@@ -162,12 +160,14 @@ class Context:
 
 
 def _manifest(workspace: Workspace) -> dict[str, dict[str, float]]:
-    """What the manifest says of each shipped network, accuracies in percent; nothing if it can't be read."""
+    """What the manifest says of each shipped network, by the board's columns; nothing if it can't be read."""
     try:
         entries = json.loads(manifest_path(workspace).read_text(encoding="utf-8"))
         return {
             str(entry["file"]).removesuffix(".safetensors"): {
-                key: float(entry[key]) for key in ("select_accuracy", "test_accuracy") if entry.get(key) is not None
+                column: float(entry[key])
+                for column, key in (("accuracy", "test_accuracy"), ("select_accuracy", "select_accuracy"))
+                if entry.get(key) is not None
             }
             for entry in entries
         }
